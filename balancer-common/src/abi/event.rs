@@ -1,0 +1,43 @@
+//! Records of the `EVENTS` ring buffer: what user space should hear of at once, never per packet.
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub enum EventKind {
+    /// The first FIN of a half-flow went by.
+    Fin = 1,
+    /// The first RST of a half-flow went by.
+    Rst = 2,
+    /// A SYN came on a finished flow: its entries stand in the way of a new connection.
+    Reused = 3,
+}
+
+impl EventKind {
+    pub const fn from_u32(n: u32) -> Option<Self> {
+        Some(match n {
+            1 => Self::Fin,
+            2 => Self::Rst,
+            3 => Self::Reused,
+            _ => return None,
+        })
+    }
+}
+
+/// The half-flow's ingress key; an IPv4 address stands in the first word of each field.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Event {
+    /// [`EventKind`] as a number.
+    pub kind: u32,
+    /// 4 or 6.
+    pub family: u32,
+    pub src: super::Addr6,
+    pub dst: super::Addr6,
+    pub ports: u32,
+    pub proto: u32,
+}
+
+#[cfg(feature = "user")]
+// SAFETY: repr(C), integers only, no padding (asserted below).
+unsafe impl aya::Pod for Event {}
+
+const _: () = assert!(size_of::<Event>() == 48);

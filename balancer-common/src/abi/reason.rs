@@ -1,0 +1,201 @@
+//! The numbered reasons: why a packet went where it went, why a stream was placed, why a hand-over failed.
+//!
+//! One list for the kernel, the control plane, `balancer status`, `/metrics` and the log. Numbers are never reused.
+
+/// Slots of the `REASONS` map; every [`Reason`] is below.
+pub const REASONS: u32 = 256;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReasonKind {
+    /// Forwarded in the kernel.
+    Forward,
+    /// Passed to the host's stack on behalf of the balancer.
+    Upcall,
+    /// Passed to the host's stack: none of the balancer's business.
+    Pass,
+    Drop,
+    /// Where a stream went (counted by the control plane).
+    Placement,
+    /// How a hand-over ended (counted by the control plane).
+    Splice,
+    /// A limit was reached (counted by the control plane).
+    Limit,
+}
+
+/// Value of `REASONS`, per CPU: frames and their bytes, Ethernet header included.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct ReasonCount {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+#[cfg(feature = "user")]
+// SAFETY: repr(C), two u64.
+unsafe impl aya::Pod for ReasonCount {}
+
+macro_rules! reasons {
+    ($($(#[doc = $help:literal])+ $name:ident = $number:literal, $kind:ident, $label:literal;)+) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($(#[doc = $help])+ $name = $number,)+
+        }
+
+        impl Reason {
+            pub const ALL: &[Reason] = &[$(Reason::$name,)+];
+
+            pub const fn kind(self) -> ReasonKind {
+                match self { $(Reason::$name => ReasonKind::$kind,)+ }
+            }
+
+            /// The name in metrics, JSON and logs.
+            pub const fn label(self) -> &'static str {
+                match self { $(Reason::$name => $label,)+ }
+            }
+
+            /// What it means and what to do about it.
+            pub const fn help(self) -> &'static str {
+                match self { $(Reason::$name => concat!($($help),+),)+ }
+            }
+        }
+
+        const _: () = { $(assert!($number < REASONS);)+ };
+    };
+}
+
+reasons! {
+    /// Client data rewritten and sent to the origin.
+    ToOrigin = 1, Forward, "to_origin";
+    /// Origin data rewritten and sent to the client.
+    ToClient = 2, Forward, "to_client";
+    /// An ICMP error about a spliced flow, translated and sent to the other end.
+    Icmp = 3, Forward, "icmp";
+    /// A packet of a flow whose origin is down, answered with a RST.
+    OriginDown = 4, Forward, "origin_down";
+
+    /// A SYN for a service.
+    NewConnection = 16, Upcall, "new_connection";
+    /// A packet for a service whose connection is in user space or unknown.
+    NoFlow = 17, Upcall, "no_flow";
+    /// A packet of a connection that may still be handed over.
+    Tracked = 18, Upcall, "tracked";
+    /// A pure ACK during a hand-over.
+    HoldAck = 19, Upcall, "hold_ack";
+    /// A data packet during a hand-over, trimmed to its ACK; the sender sends the data again.
+    HoldTrimmed = 20, Upcall, "hold_trimmed";
+    /// A hand-over ran into its deadline; data is passed again.
+    HoldExpired = 21, Upcall, "hold_expired";
+    /// A SYN on a finished flow: the port is in use again.
+    Reused = 22, Upcall, "reused";
+    /// A packet of a finished flow whose port is in use again.
+    Closed = 23, Upcall, "closed";
+
+    /// Not IPv4 or IPv6.
+    NotIp = 32, Pass, "not_ip";
+    /// Neither TCP, UDP nor ICMP.
+    OtherProtocol = 33, Pass, "other_protocol";
+    /// IPv4 options: left to the stack.
+    IpOptions = 34, Pass, "ip_options";
+    /// A fragment: left to the stack.
+    Fragment = 35, Pass, "fragment";
+    /// IPv6 extension headers: left to the stack.
+    ExtensionHeader = 36, Pass, "extension_header";
+    /// Too short for its own headers: left to the stack, which counts it.
+    Truncated = 37, Pass, "truncated";
+    /// Neither a flow nor a service of the balancer.
+    NotOurs = 38, Pass, "not_ours";
+    /// ICMP that is not about a spliced flow.
+    IcmpOther = 39, Pass, "icmp_other";
+
+    /// A SYN on a live spliced flow: never forwarded into the origin's listener.
+    SynOnLiveFlow = 64, Drop, "syn_on_live_flow";
+    /// A FIN, SYN or urgent packet during a hand-over; the sender sends it again.
+    Held = 65, Drop, "held";
+    /// TCP header length beyond the packet.
+    BadTcpHeader = 66, Drop, "bad_tcp_header";
+    /// TTL or hop limit used up: routing loop between balancer and origin?
+    TtlExpired = 67, Drop, "ttl_expired";
+    /// The flow's next hop is not known (yet): is the neighbour reachable?
+    NoNextHop = 68, Drop, "no_next_hop";
+    /// The kernel refused to resize a frame.
+    ResizeFailed = 69, Drop, "resize_failed";
+    /// The kernel refused to redirect: is the interface up, with an XDP program?
+    RedirectFailed = 70, Drop, "redirect_failed";
+    /// A packet of a dead origin's flow that carries no ACK, so that no RST can answer it.
+    OriginDownNoAck = 71, Drop, "origin_down_no_ack";
+
+    /// A stream nobody served was placed on the least loaded origin.
+    PlacedLeastLoad = 96, Placement, "least_load";
+    /// The stream was on an origin already.
+    PlacedSticky = 97, Placement, "sticky";
+    /// A viewer of an unknown stream: a short lease that the publisher may move.
+    PlacedViewer = 98, Placement, "viewer";
+    /// The first choice did not answer: another origin in the same attempt.
+    PlacedRetry = 99, Placement, "retry";
+    /// The default origin, since none is registered.
+    PlacedDefault = 100, Placement, "default";
+    /// No healthy origin speaks the protocol: register one or look at `balancer origins`.
+    NoOrigin = 101, Placement, "no_origin";
+    /// Rendezvous hashing by policy.
+    PlacedRendezvous = 102, Placement, "rendezvous";
+    /// Round robin by policy.
+    PlacedRoundRobin = 103, Placement, "round_robin";
+
+    /// Spliced before the trigger was sent on: no byte of media passed user space.
+    SplicedArmed = 128, Splice, "armed";
+    /// Spliced at a quiet gap of a relayed flow.
+    SplicedHeld = 129, Splice, "held";
+    /// The XDP program is not attached: run with an interface, see `balancer check`.
+    SpliceOff = 130, Splice, "off";
+    /// The legs' chunk sizes, chunk headers or stream ids cannot agree: relayed and translated for good.
+    SpliceDisagree = 131, Splice, "disagree";
+    /// Client and VIP differ from the origin in address family.
+    SpliceFamily = 132, Splice, "family";
+    /// A leg closed before the hand-over was done.
+    SpliceEnded = 133, Splice, "ended";
+    /// No quiet point before the deadline; tried again later.
+    SpliceBusy = 134, Splice, "busy";
+    /// The trigger does not fit one segment; relayed until a quiet gap.
+    SpliceLong = 135, Splice, "long";
+    /// The kernel refused a socket option: CAP_NET_ADMIN and a kernel with TCP_REPAIR are needed.
+    SpliceSocket = 136, Splice, "socket";
+    /// A map refused an entry: is FLOWS4, FLOWS6 or NEXT_HOPS full?
+    SpliceMap = 137, Splice, "map";
+    /// The kernel has not seen the leg's packets: do they come in by an interface without the program?
+    SpliceUnseen = 138, Splice, "unseen";
+    /// Too many hand-overs failed on this flow; relayed for good.
+    SpliceGaveUp = 139, Splice, "gave_up";
+
+    /// `handshakes_max`: too many connections whose stream is not known yet.
+    LimitHandshakes = 160, Limit, "handshakes";
+    /// `handshakes_per_client_max`: too many of them from one address.
+    LimitHandshakesPerClient = 161, Limit, "handshakes_per_client";
+    /// The first bytes did not name a stream within `preamble_bytes_max`.
+    LimitPreambleBytes = 162, Limit, "preamble_bytes";
+    /// The first bytes did not name a stream within `preamble_timeout_s`.
+    LimitPreambleTime = 163, Limit, "preamble_time";
+    /// All source ports towards an origin are in use or in quarantine: widen `source_ports`.
+    LimitSourcePorts = 164, Limit, "source_ports";
+    /// More hand-overs in progress than `TRACKS4`/`TRACKS6` can hold: the connection is relayed.
+    LimitTracks = 165, Limit, "tracks";
+    /// `flows_max`.
+    LimitFlows = 166, Limit, "flows";
+}
+
+const _: () = assert!(size_of::<ReasonCount>() == 16);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_labels_are_unique_per_kind() {
+        for (i, a) in Reason::ALL.iter().enumerate() {
+            for b in &Reason::ALL[i + 1..] {
+                assert_ne!(*a as u32, *b as u32);
+                assert!(a.kind() != b.kind() || a.label() != b.label(), "{a:?} {b:?}");
+            }
+        }
+    }
+}

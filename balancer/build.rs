@@ -1,0 +1,2 @@
+//! Embeds the eBPF object.
+fn main() {}

@@ -1,0 +1,5 @@
+//! A flow: one conversation between a client and an origin, and the state machine of its life. Pure.
+
+mod record;
+
+pub use record::{Counter, FlowId, FlowRecord, FlowState, FlowTable, Path, Protocol, Role};

@@ -1,0 +1,160 @@
+//! What is known of every flow, for the API, placement and the metrics.
+
+use crate::recognize::StreamKey;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowId(pub u64);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    Rtmp,
+    Flv,
+    Ts,
+    Hls,
+    Http,
+    Srt,
+    Webrtc,
+    Rtsp,
+}
+
+impl Protocol {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Rtmp => "rtmp",
+            Self::Flv => "flv",
+            Self::Ts => "ts",
+            Self::Hls => "hls",
+            Self::Http => "http",
+            Self::Srt => "srt",
+            Self::Webrtc => "webrtc",
+            Self::Rtsp => "rtsp",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Role {
+    Publish,
+    Play,
+}
+
+impl Role {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Publish => "publish",
+            Self::Play => "play",
+        }
+    }
+}
+
+/// Who copies the bytes: nobody (the kernel rewrites packets) or user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Path {
+    Kernel,
+    Relay,
+}
+
+impl Path {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Kernel => "kernel",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// The life of a flow; see `ARCHITECTURE.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum FlowState {
+    Connecting,
+    Relaying,
+    Holding,
+    Spliced,
+    Closing,
+}
+
+impl FlowState {
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Connecting => "connecting",
+            Self::Relaying => "relaying",
+            Self::Holding => "holding",
+            Self::Spliced => "spliced",
+            Self::Closing => "closing",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// One flow. Times are since an arbitrary start that every caller shares (the process's monotonic clock).
+#[derive(Clone, Debug)]
+pub struct FlowRecord {
+    pub client: SocketAddr,
+    pub vip: SocketAddr,
+    /// Index and id of the origin in the registry.
+    pub origin: u16,
+    pub origin_id: Arc<str>,
+    pub origin_address: SocketAddr,
+    /// The balancer's own address towards the origin.
+    pub source: SocketAddr,
+    pub protocol: Protocol,
+    pub role: Role,
+    pub stream: Arc<StreamKey>,
+    pub stream_index: u32,
+    pub path: Path,
+    pub state: FlowState,
+    /// Payload. Relayed flows count reads as packets.
+    pub to_origin: Counter,
+    pub to_client: Counter,
+    pub made_at: Duration,
+    pub active_at: Duration,
+}
+
+/// All flows, by id.
+#[derive(Default)]
+pub struct FlowTable {
+    flows: HashMap<FlowId, FlowRecord>,
+    next: u64,
+}
+
+impl FlowTable {
+    pub fn insert(&mut self, record: FlowRecord) -> FlowId {
+        self.next += 1;
+        let id = FlowId(self.next);
+        self.flows.insert(id, record);
+        id
+    }
+
+    pub fn get_mut(&mut self, id: FlowId) -> Option<&mut FlowRecord> {
+        self.flows.get_mut(&id)
+    }
+
+    pub fn get(&self, id: FlowId) -> Option<&FlowRecord> {
+        self.flows.get(&id)
+    }
+
+    pub fn remove(&mut self, id: FlowId) -> Option<FlowRecord> {
+        self.flows.remove(&id)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowRecord)> {
+        self.flows.iter().map(|(id, f)| (*id, f))
+    }
+
+    pub fn len(&self) -> usize {
+        self.flows.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.flows.is_empty()
+    }
+}

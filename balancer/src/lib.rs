@@ -1,0 +1,11 @@
+//! A load balancer for live video that forwards in the kernel: the control plane.
+//!
+//! Who may know whom, checked by `cargo xtask tidy`: the pure core ([`recognize`], [`registry`], [`placement`],
+//! [`flow`]) imports no runtime, socket, map or clock; [`offload`] alone speaks to the kernel's maps; [`slowpath`] asks
+//! it; [`api`] changes the registry and nothing else.
+
+pub mod config;
+pub mod counters;
+pub mod flow;
+pub mod recognize;
+pub mod registry;

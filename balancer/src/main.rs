@@ -1,0 +1,2 @@
+//! Raw flags to validated settings to a thin `main`.
+fn main() {}

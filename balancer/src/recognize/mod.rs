@@ -1,0 +1,5 @@
+//! Learn the stream key from the first bytes of a connection. Pure: bytes in, bytes out, no socket and no clock.
+
+mod stream_key;
+
+pub use stream_key::StreamKey;

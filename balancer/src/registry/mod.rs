@@ -1,0 +1,1 @@
+//! Origins with leases, and which stream is on which of them: the desired state. Pure; time is an argument.

@@ -1,0 +1,1 @@
+//! A small data centre out of network namespaces.
