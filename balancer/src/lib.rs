@@ -7,5 +7,6 @@
 pub mod config;
 pub mod counters;
 pub mod flow;
+pub mod offload;
 pub mod recognize;
 pub mod registry;

@@ -1,0 +1,3 @@
+//! Everything that speaks to the kernel's fast path.
+
+pub mod object;
