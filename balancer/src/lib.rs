@@ -10,3 +10,4 @@ pub mod flow;
 pub mod offload;
 pub mod recognize;
 pub mod registry;
+pub mod slowpath;

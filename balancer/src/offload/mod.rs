@@ -1,3 +1,147 @@
-//! Everything that speaks to the kernel's fast path.
+//! The kernel half, seen from user space: loads and pins the program, owns every map, adopts what an earlier process
+//! left. Alone speaks aya. Never sees a stream key but as opaque bytes to be kept beside the flows.
 
+mod devices;
+mod load;
+mod maps;
+mod next_hops;
 pub mod object;
+mod pins;
+mod tracks;
+
+pub use load::{Interface, LoadError};
+pub use maps::{Half, MapUsage, SpliceError, SplicedFlow, StreamEntry};
+pub use pins::{Unloaded, unload};
+pub use tracks::{TrackError, TrackHandle};
+
+use balancer_common::abi::{self, FlowKey, Origin, Reason, ReasonCount};
+use maps::Maps;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// The loaded fast path.
+pub struct Offload {
+    maps: Mutex<Maps>,
+    interfaces: Vec<Interface>,
+    /// Held for the life of the process: one control plane per pin path.
+    _lock: std::fs::File,
+}
+
+/// One half-flow as it is to be written.
+#[derive(Clone, Copy, Debug)]
+pub struct NewHalf {
+    /// What comes in: the key.
+    pub ingress: FlowKey,
+    /// What goes out: the new 5-tuple.
+    pub egress: FlowKey,
+    pub translation: crate::flow::splice::Translation,
+    /// [`abi::FlowFlags`] that say whom the flow belongs to.
+    pub flags: u32,
+    pub origin: u16,
+    pub origin_generation: u16,
+    pub stream: u32,
+    /// Whose track shows the way out: the peer that `egress` goes to.
+    pub way_out: abi::Track,
+}
+
+impl Offload {
+    pub(crate) fn new(maps: Maps, interfaces: Vec<Interface>, lock: std::fs::File) -> Self {
+        Self { maps: Mutex::new(maps), interfaces, _lock: lock }
+    }
+
+    fn maps(&self) -> MutexGuard<'_, Maps> {
+        // A poisoned lock means that a map call panicked; the maps themselves live in the kernel and are intact.
+        self.maps.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub fn interfaces(&self) -> &[Interface] {
+        &self.interfaces
+    }
+
+    /// Starts to record what comes in by `key`. The entry goes when the handle does.
+    pub fn track(self: &Arc<Self>, key: FlowKey) -> Result<TrackHandle, TrackError> {
+        let control = self.maps().track(key)?;
+        Ok(TrackHandle::new(self.clone(), key, control))
+    }
+
+    /// Puts both halves into the flow table, the origin's first: its answer must find its way.
+    ///
+    /// `armed` keeps both tracks up to date for as long as they exist.
+    pub fn splice(&self, client: &NewHalf, origin: &NewHalf, armed: bool) -> Result<(), SpliceError> {
+        let mut maps = self.maps();
+        let to_client = maps.half(origin, armed)?;
+        let to_origin = maps.half(client, armed)?;
+        maps.insert_flow(origin.ingress, &to_client)?;
+        maps.insert_flow(client.ingress, &to_origin).inspect_err(|_| maps.remove_flow(origin.ingress))
+    }
+
+    /// Takes both halves out again. Missing ones are fine.
+    pub fn remove(&self, client: FlowKey, origin: FlowKey) {
+        let mut maps = self.maps();
+        maps.remove_flow(client);
+        maps.remove_flow(origin);
+    }
+
+    pub fn flow(&self, ingress: FlowKey) -> Option<Half> {
+        self.maps().flow(ingress)
+    }
+
+    /// Every flow whose two halves are both there; halves without a partner are removed.
+    pub fn flows(&self) -> Vec<SplicedFlow> {
+        self.maps().flows()
+    }
+
+    pub fn set_origin(&self, index: u16, origin: &Origin) {
+        self.maps().set_origin(index, origin);
+    }
+
+    pub fn origins(&self) -> Vec<(u16, Origin)> {
+        self.maps().origins()
+    }
+
+    /// Keeps a stream's name and place beside the flows that carry it.
+    pub fn set_stream(&self, entry: &StreamEntry) {
+        self.maps().set_stream(entry);
+    }
+
+    pub fn remove_stream(&self, hash: u64, stream: u32) {
+        self.maps().remove_stream(hash, stream);
+    }
+
+    pub fn streams(&self) -> Vec<StreamEntry> {
+        self.maps().streams()
+    }
+
+    pub fn set_services(&self, services: &[(std::net::SocketAddr, abi::ServiceKind)]) {
+        self.maps().set_services(services);
+    }
+
+    /// Packets and bytes by reason, summed over the CPUs.
+    pub fn reasons(&self) -> BTreeMap<Reason, ReasonCount> {
+        self.maps().reasons()
+    }
+
+    pub fn usage(&self) -> Vec<MapUsage> {
+        self.maps().usage()
+    }
+
+    /// The events since the last call.
+    pub fn events(&self) -> Vec<(abi::EventKind, FlowKey)> {
+        self.maps().events()
+    }
+
+    /// A descriptor that polls readable when events wait.
+    pub fn events_fd(&self) -> std::os::fd::RawFd {
+        self.maps().events_fd()
+    }
+
+    /// A neighbour's MAC changed: every next hop on `ifindex` with the old one gets the new one.
+    pub fn neighbour_moved(&self, ifindex: u32, old: [u8; 6], new: [u8; 6]) -> usize {
+        self.maps().neighbour_moved(ifindex, old, new)
+    }
+
+    /// Interface and MAC of every next hop in use.
+    pub fn neighbours(&self) -> Vec<(u32, [u8; 6])> {
+        self.maps().neighbours()
+    }
+}

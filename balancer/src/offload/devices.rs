@@ -1,0 +1,37 @@
+//! `DEVICES`: which slot of the devmap is which interface. Slots stay what they are while flows live: a new process
+//! finds an interface where the old one put it.
+
+use balancer_common::abi::capacity;
+use std::collections::BTreeMap;
+
+/// Assigns slots to the interfaces in use, keeping those that they have already.
+pub fn assign(present: &BTreeMap<u32, u32>, wanted: &[u32]) -> BTreeMap<u32, u32> {
+    let mut slots = BTreeMap::new();
+    for ifindex in wanted {
+        if let Some(slot) = present.iter().find_map(|(slot, i)| (i == ifindex).then_some(*slot)) {
+            slots.insert(*ifindex, slot);
+        }
+    }
+    for ifindex in wanted {
+        if slots.contains_key(ifindex) {
+            continue;
+        }
+        if let Some(free) = (0..capacity::DEVICES).find(|s| !slots.values().any(|v| v == s)) {
+            slots.insert(*ifindex, free);
+        }
+    }
+    slots
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_interface_keeps_its_slot_over_a_restart() {
+        let present = BTreeMap::from([(0, 7), (1, 9)]);
+        let slots = assign(&present, &[9, 12]);
+        assert_eq!(slots[&9], 1);
+        assert_eq!(slots[&12], 0);
+    }
+}

@@ -1,0 +1,431 @@
+//! The pinned maps as typed tables. Owns their descriptors; knows no policy.
+
+use super::NewHalf;
+use super::devices;
+use super::next_hops::NextHops;
+use super::tracks::TrackError;
+use aya::maps::{Array, DevMap, HashMap, MapData, MapError, PerCpuArray, RingBuf};
+use balancer_common::abi::{
+    self, Control, Event, EventKind, Flow4, Flow6, FlowFlags, FlowKey, FlowKey4, FlowKey6, NextHop, Origin, PROTO_TCP,
+    REASONS, Reason, ReasonCount, Seen, Service, ServiceKey, ServiceKind, Splice, StreamName, StreamPlacement, Track,
+    addr4, addr6, capacity, map,
+};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+
+#[derive(Debug, thiserror::Error)]
+pub enum SpliceError {
+    #[error("interface {0} carries no program: add it with --interface")]
+    Interface(u32),
+    #[error("NEXT_HOPS is full")]
+    NextHops,
+    #[error("the two legs differ in address family")]
+    Family,
+    #[error("map {map}: {source}")]
+    Map { map: &'static str, source: MapError },
+}
+
+/// One half-flow of either family.
+#[derive(Clone, Copy, Debug)]
+pub struct Half {
+    pub splice: Splice,
+    pub egress: FlowKey,
+    pub seen: u32,
+    pub packets: u32,
+    pub last_seen: u32,
+    pub bytes: u64,
+}
+
+/// Both halves of a flow in the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct SplicedFlow {
+    pub client: FlowKey,
+    pub origin: FlowKey,
+    pub to_origin: Half,
+    pub to_client: Half,
+}
+
+/// A stream kept beside its flows.
+#[derive(Clone, Debug)]
+pub struct StreamEntry {
+    pub hash: u64,
+    pub placement: StreamPlacement,
+    pub name: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct MapUsage {
+    pub map: &'static str,
+    pub entries: u64,
+    pub capacity: u64,
+}
+
+pub struct Maps {
+    pub(super) flows4: HashMap<MapData, FlowKey4, Flow4>,
+    pub(super) flows6: HashMap<MapData, FlowKey6, Flow6>,
+    pub(super) tracks4: HashMap<MapData, FlowKey4, Track>,
+    pub(super) tracks6: HashMap<MapData, FlowKey6, Track>,
+    pub(super) controls: Array<MapData, Control>,
+    pub(super) next_hops: Array<MapData, NextHop>,
+    pub(super) origins: Array<MapData, Origin>,
+    pub(super) services: HashMap<MapData, ServiceKey, Service>,
+    pub(super) streams: HashMap<MapData, u64, StreamPlacement>,
+    pub(super) stream_names: HashMap<MapData, u32, StreamName>,
+    pub(super) devices: DevMap<MapData>,
+    pub(super) reasons: PerCpuArray<MapData, ReasonCount>,
+    pub(super) events: RingBuf<MapData>,
+    pub(super) hops: NextHops,
+    /// ifindex -> slot in `DEVICES`.
+    pub(super) slots: BTreeMap<u32, u32>,
+    /// Control slots that no track uses.
+    pub(super) free_controls: Vec<u32>,
+    pub(super) flow_count: u64,
+}
+
+impl Maps {
+    pub fn track(&mut self, key: FlowKey) -> Result<u32, TrackError> {
+        let control = self.free_controls.pop().ok_or(TrackError::Full(capacity::CONTROLS))?;
+        self.set_control(control, Control::TRACK);
+        let track = Track { control, ..Track::default() };
+        let inserted = match key {
+            FlowKey::V4(k) => self.tracks4.insert(k, track, 0).map_err(|e| (map::TRACKS4, e)),
+            FlowKey::V6(k) => self.tracks6.insert(k, track, 0).map_err(|e| (map::TRACKS6, e)),
+        };
+        inserted.map(|()| control).map_err(|(map, source)| {
+            self.free_controls.push(control);
+            TrackError::Map { map, source }
+        })
+    }
+
+    pub fn untrack(&mut self, key: FlowKey, control: u32) {
+        // An entry that is gone already is what we want.
+        let _ = match key {
+            FlowKey::V4(k) => self.tracks4.remove(&k),
+            FlowKey::V6(k) => self.tracks6.remove(&k),
+        };
+        self.free_controls.push(control);
+    }
+
+    pub fn read_track(&self, key: FlowKey) -> Option<Track> {
+        match key {
+            FlowKey::V4(k) => self.tracks4.get(&k, 0).ok(),
+            FlowKey::V6(k) => self.tracks6.get(&k, 0).ok(),
+        }
+    }
+
+    pub fn set_control(&mut self, slot: u32, control: Control) {
+        if let Err(error) = self.controls.set(slot, control, 0) {
+            tracing::error!(slot, %error, "CONTROLS refused an update");
+        }
+    }
+
+    /// The value for `new`, with its next hop in place.
+    pub fn half(&mut self, new: &NewHalf, armed: bool) -> Result<Half, SpliceError> {
+        let device = *self.slots.get(&new.way_out.ifindex).ok_or(SpliceError::Interface(new.way_out.ifindex))?;
+        let (next_hop, fresh) = self.hops.slot(&new.way_out, device).ok_or(SpliceError::NextHops)?;
+        if let Some(hop) = fresh {
+            let set = self.next_hops.set(u32::from(next_hop), hop, 0);
+            set.map_err(|source| SpliceError::Map { map: map::NEXT_HOPS, source })?;
+        }
+        let t = &new.translation;
+        let splice = Splice {
+            flags: t.flags | new.flags,
+            l4_diff: l4_diff(new.ingress, new.egress).ok_or(SpliceError::Family)?,
+            next_hop,
+            seq_delta: t.seq_delta,
+            ack_delta: t.ack_delta,
+            tsval_delta: t.tsval_delta,
+            tsecr_delta: t.tsecr_delta,
+            origin: new.origin,
+            origin_generation: new.origin_generation,
+            stream: new.stream,
+        };
+        let made_at = crate::offload::load::boot_seconds() << Seen::MADE_AT_SHIFT;
+        let seen = made_at | if armed { Seen::ARMED } else { 0 };
+        let last_seen = super::load::coarse_now();
+        Ok(Half { splice, egress: new.egress, seen, packets: 0, last_seen, bytes: 0 })
+    }
+
+    pub fn insert_flow(&mut self, ingress: FlowKey, half: &Half) -> Result<(), SpliceError> {
+        let Half { splice, egress, seen, packets, last_seen, bytes } = *half;
+        match (ingress, egress) {
+            (FlowKey::V4(key), FlowKey::V4(e)) => {
+                let (src, dst, ports) = (e.src, e.dst, e.ports);
+                let value = Flow4 { splice, src, dst, ports, seen, packets, last_seen, bytes };
+                let inserted = self.flows4.insert(key, value, 0);
+                inserted.map_err(|source| SpliceError::Map { map: map::FLOWS4, source })?;
+            }
+            (FlowKey::V6(key), FlowKey::V6(e)) => {
+                let (src, dst, ports) = (e.src, e.dst, e.ports);
+                let value = Flow6 { splice, src, dst, ports, seen, packets, last_seen, bytes };
+                let inserted = self.flows6.insert(key, value, 0);
+                inserted.map_err(|source| SpliceError::Map { map: map::FLOWS6, source })?;
+            }
+            _ => return Err(SpliceError::Family),
+        }
+        self.flow_count += 1;
+        Ok(())
+    }
+
+    pub fn remove_flow(&mut self, ingress: FlowKey) {
+        let removed = match ingress {
+            FlowKey::V4(k) => self.flows4.remove(&k),
+            FlowKey::V6(k) => self.flows6.remove(&k),
+        };
+        if removed.is_ok() {
+            self.flow_count = self.flow_count.saturating_sub(1);
+        }
+    }
+
+    pub fn flow(&self, ingress: FlowKey) -> Option<Half> {
+        match ingress {
+            FlowKey::V4(k) => self.flows4.get(&k, 0).ok().map(|f| half4(k, f)),
+            FlowKey::V6(k) => self.flows6.get(&k, 0).ok().map(|f| half6(k, f)),
+        }
+    }
+
+    pub fn flows(&mut self) -> Vec<SplicedFlow> {
+        let mut halves: std::collections::HashMap<FlowKey, Half> = std::collections::HashMap::new();
+        halves.extend(self.flows4.iter().flatten().map(|(k, f)| (FlowKey::V4(k), half4(k, f))));
+        halves.extend(self.flows6.iter().flatten().map(|(k, f)| (FlowKey::V6(k), half6(k, f))));
+        self.flow_count = halves.len() as u64;
+        let mut flows = Vec::with_capacity(halves.len() / 2);
+        let mut alone = Vec::new();
+        for (key, half) in &halves {
+            let partner_key = half.egress.reversed();
+            let Some(partner) = halves.get(&partner_key) else {
+                alone.push(*key);
+                continue;
+            };
+            if half.splice.flags & FlowFlags::TO_CLIENT == 0 {
+                flows.push(SplicedFlow { client: *key, origin: partner_key, to_origin: *half, to_client: *partner });
+            }
+        }
+        for key in alone {
+            self.remove_flow(key);
+        }
+        flows
+    }
+
+    pub fn set_origin(&mut self, index: u16, origin: &Origin) {
+        if let Err(error) = self.origins.set(u32::from(index), *origin, 0) {
+            tracing::error!(index, %error, "ORIGINS refused an update");
+        }
+    }
+
+    pub fn origins(&self) -> Vec<(u16, Origin)> {
+        (0..self.origins.len())
+            .filter_map(|i| Some((u16::try_from(i).ok()?, self.origins.get(&i, 0).ok()?)))
+            .filter(|(_, o)| o.state != abi::OriginState::Empty as u32)
+            .collect()
+    }
+
+    pub fn set_stream(&mut self, entry: &StreamEntry) {
+        let mut name = StreamName { len: 0, name: [0; abi::STREAM_NAME_LEN_MAX] };
+        let len = entry.name.len().min(abi::STREAM_NAME_LEN_MAX);
+        name.len = len as u32;
+        name.name[..len].copy_from_slice(&entry.name[..len]);
+        let stream = entry.placement.stream;
+        let result = self.stream_names.insert(stream, name, 0);
+        if let Err(error) = result.and_then(|()| self.streams.insert(entry.hash, entry.placement, 0)) {
+            tracing::error!(stream, %error, "STREAMS refused an entry: a restart will not know this stream's name");
+        }
+    }
+
+    pub fn remove_stream(&mut self, hash: u64, stream: u32) {
+        // Entries that are gone already are what we want.
+        let _ = self.streams.remove(&hash);
+        let _ = self.stream_names.remove(&stream);
+    }
+
+    pub fn streams(&self) -> Vec<StreamEntry> {
+        let entry = |(hash, placement): (u64, StreamPlacement)| {
+            let name = self.stream_names.get(&placement.stream, 0).ok()?;
+            let len = (name.len as usize).min(abi::STREAM_NAME_LEN_MAX);
+            Some(StreamEntry { hash, placement, name: name.name[..len].to_vec() })
+        };
+        self.streams.iter().flatten().filter_map(entry).collect()
+    }
+
+    pub fn set_services(&mut self, services: &[(SocketAddr, ServiceKind)]) {
+        let old: Vec<_> = self.services.keys().flatten().collect();
+        let new: Vec<_> = services.iter().map(|(a, kind)| (service_key(*a), *kind)).collect();
+        for (key, kind) in &new {
+            let service = Service { kind: *kind as u32, reserved: 0 };
+            if let Err(error) = self.services.insert(key, service, 0) {
+                tracing::error!(%error, "SERVICES refused an entry");
+            }
+        }
+        for key in old.iter().filter(|old| !new.iter().any(|(k, _)| k == *old)) {
+            let _ = self.services.remove(key);
+        }
+    }
+
+    pub fn reasons(&self) -> BTreeMap<Reason, ReasonCount> {
+        let sum = |reason: &Reason| {
+            let values = self.reasons.get(&(*reason as u32), 0).ok()?;
+            let total = values.iter().fold(ReasonCount::default(), |a, v| ReasonCount {
+                packets: a.packets + v.packets,
+                bytes: a.bytes + v.bytes,
+            });
+            Some((*reason, total))
+        };
+        debug_assert!(self.reasons.len() == REASONS);
+        Reason::ALL.iter().filter_map(sum).collect()
+    }
+
+    pub fn usage(&self) -> Vec<MapUsage> {
+        let tracks = u64::from(capacity::CONTROLS) - self.free_controls.len() as u64;
+        let row = |map, entries, capacity: u32| MapUsage { map, entries, capacity: u64::from(capacity) };
+        vec![
+            row("FLOWS", self.flow_count, capacity::FLOWS4),
+            row("TRACKS", tracks, capacity::TRACKS),
+            row(map::NEXT_HOPS, self.hops.neighbours().len() as u64, capacity::NEXT_HOPS),
+        ]
+    }
+
+    pub fn events(&mut self) -> Vec<(EventKind, FlowKey)> {
+        let mut events = Vec::new();
+        while let Some(item) = self.events.next() {
+            if item.len() < size_of::<Event>() {
+                continue;
+            }
+            // SAFETY: the record is at least as long as an Event, which is plain integers.
+            let event = unsafe { item.as_ptr().cast::<Event>().read_unaligned() };
+            events.extend(EventKind::from_u32(event.kind).map(|kind| (kind, event_key(&event))));
+        }
+        events
+    }
+
+    pub fn events_fd(&self) -> RawFd {
+        self.events.as_raw_fd()
+    }
+
+    pub fn neighbour_moved(&mut self, ifindex: u32, old: [u8; 6], new: [u8; 6]) -> usize {
+        let moved = self.hops.moved(ifindex, old, new);
+        for slot in &moved {
+            if let Ok(hop) = self.next_hops.get(&u32::from(*slot), 0) {
+                // The kernel only reads this map.
+                let _ = self.next_hops.set(u32::from(*slot), NextHop { dst_mac: new, ..hop }, 0);
+            }
+        }
+        moved.len()
+    }
+
+    pub fn neighbours(&self) -> Vec<(u32, [u8; 6])> {
+        self.hops.neighbours()
+    }
+
+    /// Puts the interfaces into `DEVICES`.
+    pub fn set_devices(&mut self, ifindexes: &[u32]) -> anyhow::Result<()> {
+        let present = (0..self.devices.len())
+            .filter_map(|slot| Some((slot, self.devices.get(slot, 0).ok()?.if_index)))
+            .collect::<BTreeMap<_, _>>();
+        self.slots = devices::assign(&present, ifindexes);
+        for (ifindex, slot) in &self.slots {
+            self.devices.set(*slot, *ifindex, None, 0)?;
+        }
+        Ok(())
+    }
+
+    /// Drops what a process that is gone had under way, and learns what its flows still refer to.
+    pub fn adopt(&mut self) {
+        for key in self.tracks4.keys().flatten().collect::<Vec<_>>() {
+            let _ = self.tracks4.remove(&key);
+        }
+        for key in self.tracks6.keys().flatten().collect::<Vec<_>>() {
+            let _ = self.tracks6.remove(&key);
+        }
+        let used =
+            self.flows().iter().flat_map(|f| [f.to_origin.splice.next_hop, f.to_client.splice.next_hop]).collect();
+        let used: std::collections::BTreeSet<u16> = used;
+        let entries = used.iter().filter_map(|i| Some((*i, self.next_hops.get(&u32::from(*i), 0).ok()?)));
+        self.hops = NextHops::adopt(entries);
+    }
+}
+
+fn half4(key: FlowKey4, f: Flow4) -> Half {
+    let egress = FlowKey::V4(FlowKey4 { src: f.src, dst: f.dst, ports: f.ports, proto: key.proto });
+    Half { splice: f.splice, egress, seen: f.seen, packets: f.packets, last_seen: f.last_seen, bytes: f.bytes }
+}
+
+fn half6(key: FlowKey6, f: Flow6) -> Half {
+    let egress = FlowKey::V6(FlowKey6 { src: f.src, dst: f.dst, ports: f.ports, proto: key.proto });
+    Half { splice: f.splice, egress, seen: f.seen, packets: f.packets, last_seen: f.last_seen, bytes: f.bytes }
+}
+
+fn event_key(e: &Event) -> FlowKey {
+    if e.family == 6 {
+        FlowKey::V6(FlowKey6 { src: e.src, dst: e.dst, ports: e.ports, proto: e.proto })
+    } else {
+        FlowKey::V4(FlowKey4 { src: e.src[0], dst: e.dst[0], ports: e.ports, proto: e.proto })
+    }
+}
+
+fn service_key(address: SocketAddr) -> ServiceKey {
+    let port = u32::from(u16::from_ne_bytes(address.port().to_be_bytes()));
+    match address.ip().to_canonical() {
+        IpAddr::V4(a) => ServiceKey { addr: [addr4(a), 0, 0, 0], port, proto: PROTO_TCP },
+        IpAddr::V6(a) => ServiceKey { addr: addr6(a), port, proto: PROTO_TCP | ServiceKey::IPV6 },
+    }
+}
+
+/// The folded difference that replacing one 5-tuple by the other makes in the L4 checksum (RFC 1624).
+fn l4_diff(old: FlowKey, new: FlowKey) -> Option<u16> {
+    let mut sum = 0u64;
+    let mut add = |old: u32, new: u32| sum += u64::from(!old) + u64::from(new);
+    match (old, new) {
+        (FlowKey::V4(o), FlowKey::V4(n)) => {
+            add(o.src, n.src);
+            add(o.dst, n.dst);
+            add(o.ports, n.ports);
+        }
+        (FlowKey::V6(o), FlowKey::V6(n)) => {
+            for i in 0..4 {
+                add(o.src[i], n.src[i]);
+                add(o.dst[i], n.dst[i]);
+            }
+            add(o.ports, n.ports);
+        }
+        _ => return None,
+    }
+    while sum >> 16 != 0 {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    Some(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use balancer_common::abi::ports_word;
+
+    #[test]
+    fn ports_stand_as_on_the_wire() {
+        let key = FlowKey::tcp("10.0.0.1:258".parse().unwrap(), "10.0.0.2:1935".parse().unwrap()).unwrap();
+        let FlowKey::V4(k) = key else { panic!("v4") };
+        assert_eq!(k.ports.to_ne_bytes(), [1, 2, 7, 143]);
+        assert_eq!(k.ports, ports_word(258, 1935));
+        assert_eq!(service_key("10.0.0.2:258".parse().unwrap()).port.to_ne_bytes(), [1, 2, 0, 0]);
+    }
+
+    #[test]
+    fn the_checksum_difference_is_that_of_the_changed_words() {
+        let old = FlowKey::tcp("10.0.0.1:1000".parse().unwrap(), "10.0.0.2:1935".parse().unwrap()).unwrap();
+        let new = FlowKey::tcp("10.1.0.1:20000".parse().unwrap(), "10.2.0.9:1935".parse().unwrap()).unwrap();
+        let fold = |mut s: u64| {
+            while s >> 16 != 0 {
+                s = (s & 0xffff) + (s >> 16);
+            }
+            s as u16
+        };
+        let words = |k: FlowKey| match k {
+            FlowKey::V4(k) => [k.src, k.dst, k.ports].iter().map(|w| u64::from(*w)).sum::<u64>(),
+            FlowKey::V6(_) => unreachable!(),
+        };
+        let diff = l4_diff(old, new).unwrap();
+        assert_eq!(fold(words(old) + u64::from(diff)), fold(words(new)));
+        assert_eq!(l4_diff(old, old).map(|d| d % 0xffff), Some(0));
+    }
+}

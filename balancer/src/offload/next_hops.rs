@@ -1,0 +1,71 @@
+//! `NEXT_HOPS`: one slot per neighbour, shared by all flows behind it.
+//!
+//! A flow learns its neighbour from the frames that came in from it. Slots are never given back while the process runs:
+//! there are 65 536 of them, and a network has fewer neighbours.
+
+use balancer_common::abi::{NextHop, Track, capacity};
+use std::collections::HashMap;
+
+#[derive(Default)]
+pub struct NextHops {
+    /// (interface, neighbour's MAC, own MAC) -> slot.
+    slots: HashMap<(u32, [u8; 6], [u8; 6]), u16>,
+    /// The next slot that was never used.
+    next: u32,
+}
+
+impl NextHops {
+    /// Takes over the slots that live flows refer to.
+    pub fn adopt(entries: impl Iterator<Item = (u16, NextHop)>) -> Self {
+        let slots: HashMap<_, _> = entries.map(|(i, h)| ((h.ifindex, h.dst_mac, h.src_mac), i)).collect();
+        let next = slots.values().max().map_or(0, |last| u32::from(*last) + 1);
+        Self { slots, next }
+    }
+
+    /// The slot for the neighbour that `track` was heard from, and what to write there if it is a new one. `None` when
+    /// all are used up.
+    pub fn slot(&mut self, track: &Track, device: u32) -> Option<(u16, Option<NextHop>)> {
+        let key = (track.ifindex, track.peer_mac, track.own_mac);
+        if let Some(slot) = self.slots.get(&key) {
+            return Some((*slot, None));
+        }
+        let slot = u16::try_from(self.next).ok().filter(|_| self.next < capacity::NEXT_HOPS)?;
+        self.next += 1;
+        self.slots.insert(key, slot);
+        let hop = NextHop { ifindex: track.ifindex, device, dst_mac: track.peer_mac, src_mac: track.own_mac };
+        Some((slot, Some(hop)))
+    }
+
+    /// The slots that a change of a neighbour's MAC concerns, moved to the new one.
+    pub fn moved(&mut self, ifindex: u32, old: [u8; 6], new: [u8; 6]) -> Vec<u16> {
+        let keys: Vec<_> = self.slots.keys().filter(|k| k.0 == ifindex && k.1 == old).copied().collect();
+        let mut slots = Vec::new();
+        for key in keys {
+            if let Some(slot) = self.slots.remove(&key) {
+                self.slots.insert((ifindex, new, key.2), slot);
+                slots.push(slot);
+            }
+        }
+        slots
+    }
+
+    pub fn neighbours(&self) -> Vec<(u32, [u8; 6])> {
+        self.slots.keys().map(|k| (k.0, k.1)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_behind_one_neighbour_share_a_slot_that_moves_with_it() {
+        let mut hops = NextHops::default();
+        let track = Track { ifindex: 2, peer_mac: [1; 6], own_mac: [9; 6], ..Track::default() };
+        let (slot, new) = hops.slot(&track, 0).unwrap();
+        assert!(new.is_some());
+        assert_eq!(hops.slot(&track, 0), Some((slot, None)));
+        assert_eq!(hops.moved(2, [1; 6], [3; 6]), [slot]);
+        assert_eq!(hops.slot(&Track { peer_mac: [3; 6], ..track }, 0), Some((slot, None)));
+    }
+}

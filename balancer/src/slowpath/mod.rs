@@ -1,0 +1,2 @@
+//! The slow path.
+pub mod socket;
