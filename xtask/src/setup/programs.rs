@@ -1,0 +1,91 @@
+//! The real servers and clients that the tests, the demo and the benches play with: nothing here is a part of the
+//! balancer, and a program that is present counts, wherever it came from.
+
+use super::apt;
+use crate::repo;
+use anyhow::{Result, bail};
+use std::path::Path;
+
+enum Sign {
+    /// On `PATH`.
+    Program(&'static str),
+    /// A module of nginx; its folder.
+    Nginx(&'static str),
+    /// A plug-in of GStreamer.
+    Gstreamer(&'static str),
+}
+
+struct Program {
+    sign: Sign,
+    package: &'static str,
+}
+
+const fn program(name: &'static str, package: &'static str) -> Program {
+    Program { sign: Sign::Program(name), package }
+}
+
+const PROGRAMS: [Program; 20] = [
+    // namespaces, loss, offloads
+    program("ip", "iproute2"),
+    program("ethtool", "ethtool"),
+    program("nft", "nftables"),
+    program("sysctl", "procps"),
+    // origins
+    program("nginx", "nginx"),
+    Program { sign: Sign::Nginx("ngx_rtmp_module.so"), package: "libnginx-mod-rtmp" },
+    // publishers and players
+    program("ffmpeg", "ffmpeg"),
+    program("rtmpdump", "rtmpdump"),
+    program("gst-launch-1.0", "gstreamer1.0-tools"),
+    Program { sign: Sign::Gstreamer("libgstvideotestsrc.so"), package: "gstreamer1.0-plugins-base" },
+    Program { sign: Sign::Gstreamer("libgstflv.so"), package: "gstreamer1.0-plugins-good" },
+    Program { sign: Sign::Gstreamer("libgstrtmp2.so"), package: "gstreamer1.0-plugins-bad" },
+    Program { sign: Sign::Gstreamer("libgstx264.so"), package: "gstreamer1.0-plugins-ugly" },
+    program("curl", "curl"),
+    program("python3", "python3"),
+    // state, and the peers of the benches
+    program("redis-server", "redis-server"),
+    program("haproxy", "haproxy"),
+    Program { sign: Sign::Nginx("ngx_stream_module.so"), package: "libnginx-mod-stream" },
+    // compilers of C in our dependencies and of the fuzzer's runtime
+    program("cc", "gcc"),
+    program("c++", "g++"),
+];
+
+pub fn count() -> usize {
+    PROGRAMS.len()
+}
+
+/// The packages of the programs that are not there.
+pub fn absent() -> Vec<&'static str> {
+    PROGRAMS.iter().filter(|program| !program.sign.seen()).map(|program| program.package).collect()
+}
+
+pub fn remedy(absent: &[&str]) -> String {
+    format!("install (names as in Debian): {}", absent.join(" "))
+}
+
+pub fn install() -> Result<()> {
+    let absent = absent();
+    if !apt::available() {
+        bail!("this machine has no apt; {}", remedy(&absent));
+    }
+    apt::install(&absent)
+}
+
+impl Sign {
+    fn seen(&self) -> bool {
+        match self {
+            Self::Program(name) => repo::find_program(name).is_some(),
+            Self::Nginx(module) => ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"]
+                .iter()
+                .any(|folder| Path::new(folder).join(module).is_file()),
+            Self::Gstreamer(plugin) => {
+                let triplet = format!("/usr/lib/{}-linux-gnu/gstreamer-1.0", std::env::consts::ARCH);
+                [&triplet, "/usr/lib64/gstreamer-1.0", "/usr/lib/gstreamer-1.0"]
+                    .iter()
+                    .any(|folder| Path::new(folder).join(plugin).is_file())
+            }
+        }
+    }
+}
