@@ -1,1 +1,23 @@
-//! A small data centre out of network namespaces.
+//! A small data centre out of network namespaces: hosts, links, loss, real and synthetic RTMP endpoints, and the
+//! `balancer` binary driven from outside, as an operator would. It knows the balancer's command line and JSON, never
+//! its code.
+
+pub mod balancer;
+pub mod cleanup;
+pub mod client;
+pub mod data_centre;
+pub mod ffmpeg;
+pub mod host;
+pub mod http;
+pub mod loss;
+pub mod net;
+pub mod origin;
+pub mod pattern;
+pub mod plan;
+pub mod process;
+pub mod pump;
+pub mod rtmp_lite;
+pub mod synthetic;
+mod sys;
+pub mod transfer;
+pub mod wait;

@@ -1,0 +1,69 @@
+//! What /proc says about a process or about the whole machine.
+
+use crate::sys;
+use anyhow::{Context, Result};
+use std::fs;
+
+/// Bytes that a process moved by read and write system calls, of whatever kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    pub read: u64,
+    pub written: u64,
+}
+
+pub fn copied_bytes(pid: u32) -> Result<Copied> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).with_context(|| format!("/proc/{pid}/io"))?;
+    Ok(Copied { read: field(&text, "rchar:")?, written: field(&text, "wchar:")? })
+}
+
+/// Resident memory of a process.
+pub fn resident_bytes(pid: u32) -> Result<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("/proc/{pid}/status"))?;
+    Ok(field(&text, "VmRSS:")? * 1024)
+}
+
+/// CPU time that a process used, all threads, user and system.
+pub fn process_cpu_seconds(pid: u32) -> Result<f64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("/proc/{pid}/stat"))?;
+    // The command name, in parentheses, may hold spaces; after it, utime and stime are fields 12 and 13.
+    let after = text.rsplit_once(')').context("no command in stat")?.1;
+    let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
+    Ok(ticks as f64 / sys::clock_ticks() as f64)
+}
+
+/// CPU time that the whole machine did not idle, interrupts included.
+pub fn machine_busy_seconds() -> Result<f64> {
+    let text = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let line = text.lines().next().context("empty /proc/stat")?;
+    let fields: Vec<u64> = line.split_whitespace().skip(1).filter_map(|word| word.parse().ok()).collect();
+    // user nice system idle iowait irq softirq steal; guest time is part of user already.
+    let busy: u64 = [0, 1, 2, 5, 6].iter().filter_map(|&i| fields.get(i)).sum();
+    Ok(busy as f64 / sys::clock_ticks() as f64)
+}
+
+/// Kernel memory that is not page cache: slab, page tables, stacks, and per-CPU.
+pub fn kernel_memory_bytes() -> Result<u64> {
+    let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
+    let names = ["Slab:", "KernelStack:", "PageTables:", "Percpu:", "VmallocUsed:"];
+    names.iter().map(|name| field(&text, name)).sum::<Result<u64>>().map(|kib| kib * 1024)
+}
+
+fn field(text: &str, name: &str) -> Result<u64> {
+    let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}"))?;
+    line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).with_context(|| format!("{name} has no number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn own_process_can_be_measured() {
+        let pid = std::process::id();
+        assert!(copied_bytes(pid).unwrap().read > 0);
+        assert!(resident_bytes(pid).unwrap() > 100_000);
+        assert!(process_cpu_seconds(pid).unwrap() >= 0.0);
+        assert!(machine_busy_seconds().unwrap() > 0.0);
+        assert!(kernel_memory_bytes().unwrap() > 0);
+    }
+}

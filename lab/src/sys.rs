@@ -1,0 +1,109 @@
+//! The few system calls that the standard library does not wrap. All the crate's `unsafe` is here.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
+use std::time::Duration;
+
+/// Moves the calling thread, and only it, into a network namespace.
+pub fn enter_netns(namespace: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for the duration of the call; setns takes no pointers.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+pub fn send_signal(pid: u32, signal: i32) -> io::Result<()> {
+    // SAFETY: plain numbers; the caller owns the process.
+    check(unsafe { libc::kill(pid as i32, signal) })
+}
+
+/// The child is killed when the *thread* that spawned it ends: see `process::spawner`.
+pub fn die_with_parent(command: &mut Command) {
+    // SAFETY: prctl is async-signal-safe and allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL))?;
+            Ok(())
+        });
+    }
+}
+
+/// What a socket is ready for.
+#[derive(Clone, Copy)]
+pub struct Ready {
+    pub read: bool,
+    pub write: bool,
+}
+
+/// Waits until the socket is readable (an error or a hang-up counts) or, if asked, writable.
+pub fn poll(fd: RawFd, read: bool, write: bool, timeout: Duration) -> io::Result<Ready> {
+    let mut events = 0;
+    if read {
+        events |= libc::POLLIN;
+    }
+    if write {
+        events |= libc::POLLOUT;
+    }
+    let mut entry = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one valid pollfd, and its count.
+    let result = unsafe { libc::poll(&mut entry, 1, timeout.as_millis().min(60_000) as i32) };
+    if result < 0 {
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+        entry.revents = 0;
+    }
+    let broken = entry.revents & (libc::POLLERR | libc::POLLHUP) != 0;
+    Ok(Ready { read: entry.revents & libc::POLLIN != 0 || broken, write: entry.revents & libc::POLLOUT != 0 })
+}
+
+static WAKE: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn wake(signal: i32) {
+    let byte = [signal as u8];
+    // SAFETY: write is async-signal-safe; the pipe is never closed.
+    unsafe { libc::write(WAKE.load(SeqCst), byte.as_ptr().cast(), 1) };
+}
+
+/// Runs `clean` once on SIGINT or SIGTERM, in a thread of its own, then dies of that signal.
+pub fn on_termination(clean: fn()) -> io::Result<()> {
+    let mut ends = [0; 2];
+    // SAFETY: an array of two, as pipe2 wants it.
+    check(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    WAKE.store(ends[1], SeqCst);
+    for signal in [libc::SIGINT, libc::SIGTERM] {
+        // SAFETY: the handler only writes to a pipe.
+        unsafe { libc::signal(signal, wake as extern "C" fn(i32) as libc::sighandler_t) };
+    }
+    std::thread::spawn(move || {
+        let mut byte = [0u8; 1];
+        // SAFETY: reads one byte into a buffer of one byte.
+        while unsafe { libc::read(ends[0], byte.as_mut_ptr().cast(), 1) } != 1 {}
+        clean();
+        let signal = i32::from(byte[0]);
+        // SAFETY: back to the default action, then the signal again, so that the parent sees how we ended.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+            libc::kill(libc::getpid(), signal);
+        }
+    });
+    Ok(())
+}
+
+pub fn is_root() -> bool {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Clock ticks a second, the unit of /proc/stat.
+pub fn clock_ticks() -> u64 {
+    // SAFETY: takes a number, returns a number.
+    unsafe { libc::sysconf(libc::_SC_CLK_TCK) as u64 }
+}
+
+fn check(result: i32) -> io::Result<()> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

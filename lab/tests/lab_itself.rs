@@ -1,0 +1,103 @@
+//! The lab measured against itself, without a balancer: what goes through plain routing must arrive unharmed, or no
+//! other test means anything.
+
+use balancer_lab::client::{Client, Start, run_all};
+use balancer_lab::data_centre::{Arms, DataCentre, Family, Layout};
+use balancer_lab::ffmpeg::{Clip, Player, Publisher};
+use balancer_lab::loss;
+use balancer_lab::origin::NginxOrigin;
+use balancer_lab::plan::{Ending, Framing, Plan, Role};
+use balancer_lab::synthetic::{Manners, SyntheticOrigin};
+use balancer_lab::transfer::{End, Endpoint};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const SOON: Duration = Duration::from_secs(20);
+const BOTH: [Family; 2] = [Family::V4, Family::V6];
+
+fn origin_address(dc: &DataCentre, family: Family) -> SocketAddr {
+    SocketAddr::new(dc.origins[0].ip(family), 1935)
+}
+
+/// Runs the clients straight to the origin and expects every byte at both ends.
+fn exact(dc: &DataCentre, clients: Vec<Client>, manners: Manners) {
+    let origin = SyntheticOrigin::start(&dc.origins[0].netns, 1935, manners).unwrap();
+    let count = clients.len();
+    let at_clients = run_all(&dc.clients[0].netns, clients, 16).unwrap();
+    let at_origin = origin.wait_transfers(count, SOON).unwrap();
+    assert_eq!((at_clients.len(), at_origin.len()), (count, count));
+    for (transfers, end) in [(at_clients, Endpoint::Client), (at_origin, Endpoint::Origin)] {
+        for transfer in transfers {
+            assert!(transfer.is_complete(end), "{end:?}: {transfer:#?}");
+        }
+    }
+}
+
+#[test]
+fn synthetic_endpoints_are_byte_exact_in_both_families() {
+    let dc = DataCentre::build(&Layout::default()).unwrap();
+    for family in BOTH {
+        let plan = Plan::new(Role::Publish, 1, 40_000_000, 30_000_001);
+        exact(&dc, vec![Client::new(origin_address(&dc, family), plan)], Manners::default());
+    }
+}
+
+#[test]
+fn every_start_framing_and_ending_works_directly() {
+    let dc = DataCentre::build(&Layout { arms: Arms::One, ..Layout::default() }).unwrap();
+    let mut clients = Vec::new();
+    for (i, start) in [Start::AfterStatus, Start::Behind(5000), Start::Pipelined(70)].into_iter().enumerate() {
+        for (j, ending) in [Ending::Fin, Ending::ClientReset, Ending::OriginReset].into_iter().enumerate() {
+            for (k, framing) in [Framing::Raw, Framing::Messages].into_iter().enumerate() {
+                for role in [Role::Publish, Role::Play] {
+                    let seed = (i * 9 + j * 3 + k) as u64;
+                    let plan = Plan { ending, framing, ..Plan::new(role, seed, 300_000, 200_000) };
+                    clients.push(Client { start, ..Client::new(origin_address(&dc, Family::V4), plan) });
+                }
+            }
+        }
+    }
+    exact(&dc, clients, Manners::default());
+}
+
+#[test]
+fn two_hundred_connections_survive_loss_directly() {
+    let dc = DataCentre::build(&Layout::default()).unwrap();
+    loss::everywhere(&dc, 10).unwrap();
+    let plan = |seed| Plan::new(Role::Play, seed, 20_000, 100_000);
+    let client = |seed| Client {
+        start: Start::Behind(100),
+        ..Client::new(origin_address(&dc, BOTH[seed as usize % 2]), plan(seed))
+    };
+    exact(&dc, (0..200).map(client).collect(), Manners::default());
+}
+
+#[test]
+fn a_wrong_byte_count_and_a_dead_origin_are_noticed() {
+    let dc = DataCentre::build(&Layout::default()).unwrap();
+    let origin = SyntheticOrigin::start(&dc.origins[0].netns, 1935, Manners::default()).unwrap();
+    let mut client = Client::new(origin_address(&dc, Family::V4), Plan::new(Role::Play, 3, 0, 1 << 30));
+    client.style.silence_max = Duration::from_secs(5);
+    let running = client.dial(&dc.clients[0].netns).unwrap();
+    balancer_lab::wait::wait_until("a megabyte", SOON, || running.received() > 1_000_000).unwrap();
+    drop(origin);
+    let transfer = running.join();
+    assert!(!transfer.is_complete(Endpoint::Client));
+    assert!(matches!(transfer.end, End::Eof | End::Reset), "{transfer:?}");
+    assert_eq!(transfer.bad_at, None);
+}
+
+#[test]
+fn ffmpeg_publishes_to_nginx_and_players_decode() {
+    let dc = DataCentre::build(&Layout::default()).unwrap();
+    let clip = Clip::make(dc.directory()).unwrap();
+    let _origin = NginxOrigin::start(&dc, 0).unwrap();
+    let netns = &dc.clients[0].netns;
+    for family in BOTH {
+        let url = format!("rtmp://{}/live/{family:?}", origin_address(&dc, family));
+        let name = format!("{family:?}");
+        let _publisher = Publisher::start(netns, dc.directory(), &name, &clip, &url).unwrap();
+        let player = Player::start(netns, dc.directory(), &name, &url).unwrap();
+        player.wait_frames(30, SOON).unwrap();
+    }
+}
