@@ -4,6 +4,8 @@
 //! [`flow`]) imports no runtime, socket, map or clock; [`offload`] alone speaks to the kernel's maps; [`slowpath`] asks
 //! it; [`api`] changes the registry and nothing else.
 
+pub mod app;
+pub mod cli;
 pub mod config;
 pub mod counters;
 pub mod flow;

@@ -1,2 +1,7 @@
 //! Raw flags to validated settings to a thin `main`.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    balancer::cli::main()
+}

@@ -1,5 +1,17 @@
 //! The settings, validated: what the rest of the program works with. Where they come from is the business of the
-//! modules below.
+//! modules below: [`table`] names every setting once, [`layers`] finds what flags, environment and file say,
+//! [`resolve`] makes `Settings` of it. Nothing here opens a socket; looking at the host is [`host`]'s alone.
+
+#[cfg(test)]
+mod fixture;
+pub mod host;
+pub mod layers;
+pub mod problem;
+pub mod resolve;
+pub mod show;
+pub mod table;
+pub mod text;
+pub mod validate;
 
 use ipnet::IpNet;
 use std::fmt;
@@ -13,6 +25,23 @@ use std::time::Duration;
 pub enum Listen {
     Port(u16),
     Address(SocketAddr),
+}
+
+impl Listen {
+    pub fn port(&self) -> u16 {
+        match self {
+            Self::Port(port) => *port,
+            Self::Address(address) => address.port(),
+        }
+    }
+
+    /// The sockets to open for this on the given VIPs.
+    pub fn on<'a>(&'a self, vips: &'a [IpAddr]) -> Box<dyn Iterator<Item = SocketAddr> + 'a> {
+        match *self {
+            Self::Port(port) => Box::new(vips.iter().map(move |vip| SocketAddr::new(*vip, port))),
+            Self::Address(address) => Box::new(std::iter::once(address)),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +59,18 @@ pub enum Policy {
     LeastLoad,
     Rendezvous,
     RoundRobin,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Where origins and streams are remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    Memory,
 }
 
 /// A value that shows itself nowhere but where it is used.
@@ -53,7 +94,7 @@ pub struct DefaultOrigin {
     pub srt: Option<u16>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     pub interfaces: Vec<String>,
     pub vips: Vec<IpAddr>,
@@ -61,7 +102,15 @@ pub struct Settings {
     pub pin_path: PathBuf,
 
     pub rtmp: Vec<Listen>,
+    /// Not served by this version, and empty unless set: see [`table::Setting::served`].
+    pub http: Vec<Listen>,
+    pub api: Vec<Listen>,
+    pub rtc: Vec<Listen>,
+    pub srt: Vec<Listen>,
+    pub rtsp: Vec<Listen>,
 
+    /// Loopback, unless an address is named or networks that are not loopback may register. On a wildcard `[::]`
+    /// the peers' IPv4 addresses arrive mapped: canonicalize them before looking into `allow_register`.
     pub system_api: SocketAddr,
     pub token: Option<Secret>,
     /// Networks that may register an origin without a token; empty means loopback only.
@@ -71,6 +120,7 @@ pub struct Settings {
     pub default_origin: Option<DefaultOrigin>,
     pub origin_ttl: Duration,
     pub policy: Policy,
+    pub store: StoreKind,
 
     pub source_ports: RangeInclusive<u16>,
     pub connect_timeout: Duration,
@@ -85,4 +135,15 @@ pub struct Settings {
     /// After SIGTERM: how long hand-overs may take, and when the process ends whatever happens.
     pub grace_quit_timeout: Duration,
     pub force_quit_timeout: Duration,
+
+    pub log_format: LogFormat,
+    /// Directives of `tracing_subscriber::EnvFilter`, already found to parse.
+    pub log_level: String,
+}
+
+impl Default for Settings {
+    /// What the table says, on a host that has no interface: no VIP either.
+    fn default() -> Self {
+        resolve::Draft::defaults().finish()
+    }
 }

@@ -1,0 +1,49 @@
+//! The commands. Each module takes what [`args`] found and does one of them; deciding what a setting is belongs to
+//! [`crate::config`].
+
+mod args;
+mod inputs;
+mod logging;
+mod run;
+
+use clap::ArgMatches;
+use std::process::ExitCode;
+
+/// Something did not work.
+const FAILURE: u8 = 1;
+/// The command or the configuration is wrong: trying again without changing it is useless.
+const USAGE: u8 = 2;
+
+/// The whole program, from the process's arguments to its exit status.
+pub fn main() -> ExitCode {
+    let matches = match args::command().try_get_matches() {
+        Ok(matches) => matches,
+        Err(error) => {
+            // Help and version come this way too, with status 0.
+            let status = if error.use_stderr() { USAGE } else { 0 };
+            let _ = error.print();
+            return ExitCode::from(status);
+        }
+    };
+    let Err(error) = dispatch(&matches) else { return ExitCode::SUCCESS };
+    let is_usage = error.is::<crate::config::problem::ConfigError>();
+    for line in format!("{error:#}").lines() {
+        eprintln!("balancer: {line}");
+    }
+    ExitCode::from(if is_usage { USAGE } else { FAILURE })
+}
+
+fn dispatch(matches: &ArgMatches) -> anyhow::Result<()> {
+    match matches.subcommand() {
+        Some(("run", args)) => run::run(args),
+        Some(("example-config", _)) => {
+            print!("{}", crate::config::show::example());
+            Ok(())
+        }
+        Some(("completions", args)) => {
+            args::completions(args);
+            Ok(())
+        }
+        _ => unreachable!("clap demands a command that it knows"),
+    }
+}

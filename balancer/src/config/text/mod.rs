@@ -1,0 +1,195 @@
+//! How every kind of value is written and read: one text form for flags, environment and file. What is shown always
+//! reads back as the same value.
+
+mod quantity;
+
+pub use quantity::{BYTES, COUNT, DURATION};
+
+use super::problem::Fault;
+use super::{Listen, LogFormat, Policy, Secret, StoreKind, XdpMode};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+pub struct Codec<T> {
+    pub parse: fn(&str) -> Result<T, Fault>,
+    pub show: fn(&T) -> String,
+}
+
+pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "off"];
+pub const POLICIES: &[&str] = &["least-load", "rendezvous", "round-robin"];
+pub const LOG_FORMATS: &[&str] = &["text", "json"];
+pub const SWITCHES: &[&str] = &["on", "off"];
+
+/// The kernel's IFNAMSIZ, less the final zero.
+const INTERFACE_NAME_BYTES_MAX: usize = 15;
+
+pub const INTERFACE: Codec<String> = Codec {
+    parse: |s| {
+        let fits = !s.is_empty() && s.len() <= INTERFACE_NAME_BYTES_MAX && s != "." && s != "..";
+        match fits && !s.contains(|c: char| c == '/' || c == ':' || c.is_whitespace()) {
+            true => Ok(s.into()),
+            false => Err(Fault::new(format!("{s:?} cannot be an interface"), "name one that `ip link` lists")),
+        }
+    },
+    show: |s| s.clone(),
+};
+
+pub const ADDRESS: Codec<IpAddr> = Codec {
+    parse: |s| {
+        let plain = s.strip_prefix('[').and_then(|s| s.strip_suffix(']')).unwrap_or(s);
+        plain.parse().map_err(|_| Fault::new(format!("{s:?} is not an IP address"), "write 192.0.2.10 or 2001:db8::10"))
+    },
+    show: |a| a.to_string(),
+};
+
+pub const NETWORK: Codec<IpNet> = Codec {
+    parse: |s| {
+        let network = s.parse::<IpNet>().or_else(|_| s.parse::<IpAddr>().map(IpNet::from));
+        network.map(|n| n.trunc()).map_err(|_| {
+            Fault::new(format!("{s:?} is not a network"), "write 10.0.0.0/8, 2001:db8::/32 or a single address")
+        })
+    },
+    show: |n| n.to_string(),
+};
+
+pub const PORT: Codec<u16> = Codec { parse: port, show: |p| p.to_string() };
+
+/// A bare port (`1935`, `:1935`), or an address and port. A wildcard address is a bare port: every VIP.
+pub const LISTEN: Codec<Listen> = Codec {
+    parse: |s| {
+        if let Ok(address) = s.parse::<SocketAddr>() {
+            port(&address.port().to_string())?;
+            return Ok(match address.ip().is_unspecified() {
+                true => Listen::Port(address.port()),
+                false => Listen::Address(address),
+            });
+        }
+        port(s.strip_prefix(':').unwrap_or(s)).map(Listen::Port).map_err(|_| {
+            Fault::new(
+                format!("{s:?} is neither a port nor an address with a port"),
+                "write 1935, 192.0.2.10:1935 or [2001:db8::10]:1935",
+            )
+        })
+    },
+    show: show_listen,
+};
+
+/// As [`LISTEN`], but a wildcard address is meant as such: this is about the host, not the VIPs.
+pub const LISTEN_HOST: Codec<Listen> = Codec {
+    parse: |s| match s.parse::<SocketAddr>() {
+        Ok(address) if address.port() != 0 => Ok(Listen::Address(address)),
+        _ => (LISTEN.parse)(s),
+    },
+    show: show_listen,
+};
+
+pub const PORT_RANGE: Codec<RangeInclusive<u16>> = Codec {
+    parse: |s| {
+        let bounds = s.split_once('-').and_then(|(a, b)| Some((port(a.trim()).ok()?, port(b.trim()).ok()?)));
+        match bounds {
+            Some((first, last)) if first <= last => Ok(first..=last),
+            _ => Err(Fault::new(format!("{s:?} is not a range of ports"), "write first-last, such as 20000-32767")),
+        }
+    },
+    show: |r| format!("{}-{}", r.start(), r.end()),
+};
+
+pub const ABSOLUTE_PATH: Codec<PathBuf> = Codec {
+    parse: |s| match s.starts_with('/') {
+        true => Ok(s.into()),
+        false => Err(Fault::new(format!("{s:?} is not an absolute path"), "start it with a slash")),
+    },
+    show: |p| p.display().to_string(),
+};
+
+pub const PATH: Codec<PathBuf> = Codec { parse: |s| Ok(s.into()), show: |p| p.display().to_string() };
+
+/// Sent in an HTTP header, so visible ASCII only. The message must not repeat it.
+pub const SECRET: Codec<Secret> = Codec {
+    parse: |s| match s.bytes().all(|b| b.is_ascii_graphic()) {
+        true => Ok(Secret(s.into())),
+        false => Err(Fault::new("the secret has characters that HTTP cannot carry", "use letters, digits and signs")),
+    },
+    show: |_| "<secret>".into(),
+};
+
+pub const SWITCH: Codec<bool> = Codec {
+    parse: |s| match s.to_ascii_lowercase().as_str() {
+        "on" | "true" | "yes" | "1" => Ok(true),
+        "off" | "false" | "no" | "0" => Ok(false),
+        _ => Err(not_one_of(s, SWITCHES)),
+    },
+    show: |b| if *b { "on" } else { "off" }.into(),
+};
+
+pub const XDP_MODE: Codec<XdpMode> = Codec {
+    parse: |s| choose(s, XDP_MODES, &[XdpMode::Auto, XdpMode::Native, XdpMode::Generic, XdpMode::Off]),
+    show: |m| XDP_MODES[*m as usize].into(),
+};
+
+pub const POLICY: Codec<Policy> = Codec {
+    parse: |s| choose(s, POLICIES, &[Policy::LeastLoad, Policy::Rendezvous, Policy::RoundRobin]),
+    show: |p| POLICIES[*p as usize].into(),
+};
+
+pub const LOG_FORMAT: Codec<LogFormat> = Codec {
+    parse: |s| choose(s, LOG_FORMATS, &[LogFormat::Text, LogFormat::Json]),
+    show: |l| LOG_FORMATS[*l as usize].into(),
+};
+
+pub const LOG_LEVEL: Codec<String> = Codec {
+    parse: |s| match tracing_subscriber::EnvFilter::try_new(s) {
+        Ok(_) => Ok(s.into()),
+        Err(error) => Err(Fault::new(
+            format!("{s:?} is not a log level ({error})"),
+            "write error, warn, info, debug or trace, or info,balancer::slowpath=debug",
+        )),
+    },
+    show: |s| s.clone(),
+};
+
+pub const STORE: Codec<StoreKind> = Codec {
+    parse: |s| match s {
+        "memory" => Ok(StoreKind::Memory),
+        _ if s == "redis" || s.starts_with("redis://") || s.starts_with("rediss://") => Err(Fault::new(
+            // The URL may carry a password: not repeated.
+            "this version does not share its state through Redis yet",
+            "set the store to \"memory\" and run one active balancer",
+        )),
+        _ => Err(Fault::new("no such store", "write \"memory\"")),
+    },
+    show: |StoreKind::Memory| "memory".into(),
+};
+
+fn port(s: &str) -> Result<u16, Fault> {
+    match s.parse() {
+        Ok(port) if port != 0 && s.bytes().all(|b| b.is_ascii_digit()) => Ok(port),
+        _ => Err(Fault::new(format!("{s:?} is not a port"), "write a number from 1 to 65535")),
+    }
+}
+
+fn show_listen(listen: &Listen) -> String {
+    match listen {
+        Listen::Port(port) => port.to_string(),
+        Listen::Address(address) => address.to_string(),
+    }
+}
+
+fn choose<T: Copy>(s: &str, names: &[&str], values: &[T]) -> Result<T, Fault> {
+    let found = names.iter().position(|name| *name == s).and_then(|i| values.get(i));
+    found.copied().ok_or_else(|| not_one_of(s, names))
+}
+
+fn not_one_of(s: &str, names: &[&str]) -> Fault {
+    let near = super::problem::nearest(s, names.iter().copied());
+    let remedy = match near {
+        Some(near) => format!("did you mean {near}? It can be {}", names.join(", ")),
+        None => format!("write one of {}", names.join(", ")),
+    };
+    Fault::new(format!("{s:?} is not a choice"), remedy)
+}
+
+#[cfg(test)]
+mod tests;

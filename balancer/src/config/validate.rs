@@ -1,0 +1,125 @@
+//! What fits together and what does not. Pure; what depends on the host comes as [`HostFacts`].
+
+use super::host::HostFacts;
+use super::problem::{Fault, Problem, Source, nearest};
+use super::{Listen, Settings, XdpMode, table};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+type Sources = BTreeMap<&'static str, Source>;
+
+pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let mut refuse = |setting: &str, what: String, remedy: String| {
+        let source = sources.get(setting).filter(|s| s.is_explicit());
+        problems.push(Problem::new(setting, source, Fault::new(what, remedy)));
+    };
+    for vip in settings.vips.iter().filter(|vip| vip.is_unspecified() || vip.is_multicast()) {
+        refuse("vip", format!("{vip} is not an address that clients can dial"), "name the host's own address".into());
+    }
+    for listen in &settings.rtmp {
+        if let Listen::Address(address) = listen
+            && !settings.vips.contains(&address.ip())
+        {
+            let remedy = format!("add --vip {}, or write the port alone", address.ip());
+            refuse("rtmp", format!("{address} is not on one of the VIPs"), remedy);
+        }
+    }
+    let mut taken: Vec<SocketAddr> = Vec::new();
+    for address in settings.rtmp.iter().flat_map(|listen| listen.on(&settings.vips)) {
+        match taken.contains(&address) {
+            true => refuse("rtmp", format!("{address} is named twice"), "name it once".into()),
+            false => taken.push(address),
+        }
+    }
+    let api = settings.system_api;
+    let clash = |a: &&SocketAddr| a.port() == api.port() && (a.ip() == api.ip() || api.ip().is_unspecified());
+    if let Some(address) = taken.iter().find(clash) {
+        refuse("system_api", format!("{address} is also an RTMP port"), "give it another port".into());
+    }
+    if *settings.source_ports.start() < 1024 {
+        let what = format!("port {} is among the well-known ones", settings.source_ports.start());
+        refuse("source_ports", what, "start at 1024 or above, such as 20000-32767".into());
+    }
+    if settings.handshakes_per_client_max > settings.handshakes_max {
+        let what =
+            format!("{} is more than handshakes_max, {}", settings.handshakes_per_client_max, settings.handshakes_max);
+        refuse("handshakes_per_client_max", what, "lower it, or raise handshakes_max".into());
+    }
+    problems
+}
+
+pub(super) fn warnings(settings: &Settings, sources: &Sources) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let unserved: Vec<String> = table::SETTINGS
+        .iter()
+        .filter(|row| !row.served)
+        .filter_map(|row| Some((row.name, sources.get(row.name).filter(|s| s.is_explicit())?)))
+        .map(|(name, source)| format!("{name} ({source})"))
+        .collect();
+    if !unserved.is_empty() {
+        warnings.push(format!("not served yet by this version, nothing listens there: {}", unserved.join(", ")));
+    }
+    let api_source = sources.get("system_api");
+    if let Some(source @ Source::Environment(name)) = api_source
+        && name.starts_with(table::PROXY_PREFIX)
+        && settings.system_api.ip().is_loopback()
+    {
+        warnings.push(format!(
+            "system_api: {} ({source}) takes registrations from this host only; set allow_register to the origins' \
+             network and it listens on every address",
+            settings.system_api
+        ));
+    }
+    if settings.grace_quit_timeout > settings.force_quit_timeout {
+        warnings.push(format!(
+            "force_quit_timeout, {:?}, ends the process before grace_quit_timeout, {:?}, is over; raise the former",
+            settings.force_quit_timeout, settings.grace_quit_timeout
+        ));
+    }
+    for listen in settings.rtmp.iter().filter(|l| settings.source_ports.contains(&l.port())) {
+        warnings.push(format!(
+            "rtmp: port {} lies in source_ports, {}-{}, which lose it; move one of them",
+            listen.port(),
+            settings.source_ports.start(),
+            settings.source_ports.end()
+        ));
+    }
+    warnings
+}
+
+/// What `run` refuses on this very host. `check` reports the same.
+pub fn host_problems(settings: &Settings, sources: &Sources, host: &HostFacts) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if settings.xdp_mode == XdpMode::Off {
+        // Relayed connections take any port, and no interface is attached to.
+        return problems;
+    }
+    let source = |name| sources.get(name).filter(|s: &&Source| s.is_explicit());
+    for name in settings.interfaces.iter().filter(|name| !host.interfaces.is_empty() && !host.interfaces.contains(name))
+    {
+        let have = host.interfaces.join(", ");
+        let remedy = match nearest(name, host.interfaces.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean {near}? The host has {have}"),
+            None => format!("name one of {have}"),
+        };
+        problems.push(Problem::new(
+            "interface",
+            source("interface"),
+            Fault::new(format!("there is no interface {name}"), remedy),
+        ));
+    }
+    if let Some(port) = host.first_shared_port(&settings.source_ports) {
+        let (first, last) = (settings.source_ports.start(), settings.source_ports.end());
+        let what = format!(
+            "port {port} of {first}-{last} is also in net.ipv4.ip_local_port_range, so the kernel may give it to any \
+             other connection"
+        );
+        let remedy = format!(
+            "reserve them, `sysctl -w net.ipv4.ip_local_reserved_ports={first}-{last}` (add to what is there), or set \
+             source_ports to a range outside"
+        );
+        problems.push(Problem::new("source_ports", source("source_ports"), Fault::new(what, remedy)));
+    }
+    problems
+}
