@@ -2,9 +2,11 @@
 
 mod build;
 mod ebpf;
+mod fuzz;
 mod repo;
 mod run;
 mod setup;
+mod test;
 mod tidy;
 
 use clap::{Parser, Subcommand};
@@ -25,6 +27,10 @@ enum Verb {
     Build(build::Arguments),
     /// Build, then run the balancer on this host: `cargo xtask run -- [flags of balancer run]`
     Run(run::Arguments),
+    /// Climb the whole test ladder
+    Test(test::Arguments),
+    /// Hunt with the fuzz targets
+    Fuzz(fuzz::Arguments),
     /// Check the rules of the house that the compiler does not know
     Tidy,
 }
@@ -34,6 +40,8 @@ fn main() -> ExitCode {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
+        Verb::Test(arguments) => test::run(&arguments),
+        Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Tidy => tidy::run(),
     };
     match outcome {
