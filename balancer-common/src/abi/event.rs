@@ -23,7 +23,7 @@ impl EventKind {
 }
 
 /// The half-flow's ingress key; an IPv4 address stands in the first word of each field.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Event {
     /// [`EventKind`] as a number.

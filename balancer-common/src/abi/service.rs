@@ -1,7 +1,7 @@
 //! `SERVICES`: which (address, port, protocol) the balancer serves. Looked up only when no flow is found.
 
 /// VIP address, port and protocol. An IPv4 address stands in the first word, the others are 0.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct ServiceKey {
     pub addr: super::Addr6,

@@ -1,0 +1,148 @@
+//! A frame as two raw pointers, with the one bounds check that the kernel's verifier understands.
+//!
+//! A `&[u8]` would not do: its length is a plain number to the verifier and proves nothing about the memory behind the
+//! pointer. [`Frame::view`] is the only way to the bytes; it yields a [`View`] of a length known at compile time, and
+//! every offset into a view is checked by the compiler. Nothing outside this file needs `unsafe` to reach a packet.
+
+use core::marker::PhantomData;
+
+/// The bytes between two pointers: a frame from its Ethernet header to its last byte.
+///
+/// Neither `Copy` nor `Clone`: who resizes a frame gives the old one up, and its views with it.
+pub struct Frame<'a> {
+    data: *mut u8,
+    end: *mut u8,
+    memory: PhantomData<&'a mut [u8]>,
+}
+
+impl<'a> Frame<'a> {
+    /// # Safety
+    /// `data..end` is readable and writable for `'a`, and only this frame and its views reach it meanwhile.
+    #[inline(always)]
+    pub unsafe fn new(data: *mut u8, end: *mut u8) -> Self {
+        Self { data, end, memory: PhantomData }
+    }
+
+    pub fn from_bytes(bytes: &'a mut [u8]) -> Self {
+        let range = bytes.as_mut_ptr_range();
+        // SAFETY: the exclusive borrow lasts for 'a.
+        unsafe { Self::new(range.start, range.end) }
+    }
+
+    #[inline(always)]
+    #[allow(clippy::len_without_is_empty, reason = "no device hands over an empty frame")]
+    pub fn len(&self) -> usize {
+        (self.end as usize).wrapping_sub(self.data as usize)
+    }
+
+    /// The `N` bytes at `offset`, if the frame has them.
+    #[inline(always)]
+    pub fn view<const N: usize>(&self, offset: usize) -> Option<View<'_, N>> {
+        let start = opaque(self.data.wrapping_add(offset));
+        if start.wrapping_add(N) > self.end {
+            return None;
+        }
+        Some(View { start, frame: PhantomData })
+    }
+}
+
+/// `N` bytes of a frame, proven to be there.
+#[derive(Clone, Copy)]
+pub struct View<'f, const N: usize> {
+    start: *mut u8,
+    frame: PhantomData<&'f Frame<'f>>,
+}
+
+macro_rules! words {
+    ($($get:ident $set:ident $word:ty;)+) => {$(
+        /// The word at `AT`, as it lies in the packet (never swapped).
+        #[inline(always)]
+        pub fn $get<const AT: usize>(self) -> $word {
+            const { assert!(AT + size_of::<$word>() <= N) };
+            // SAFETY: `view` proved N bytes, the assertion keeps the word within them; alignment is not assumed.
+            unsafe { self.start.add(AT).cast::<$word>().read_unaligned() }
+        }
+
+        /// Overwrites the word at `AT`.
+        #[inline(always)]
+        pub fn $set<const AT: usize>(self, word: $word) {
+            const { assert!(AT + size_of::<$word>() <= N) };
+            // SAFETY: as for the read; no reference to the bytes exists.
+            unsafe { self.start.add(AT).cast::<$word>().write_unaligned(word) }
+        }
+    )+};
+}
+
+impl<const N: usize> View<'_, N> {
+    words! {
+        u8 set_u8 u8;
+        u16 set_u16 u16;
+        u32 set_u32 u32;
+        addr6 set_addr6 [u32; 4];
+        mac set_mac [u8; 6];
+    }
+}
+
+/// Hides where a pointer comes from. Without it LLVM derives the address anew from another base register, and the
+/// verifier loses the range that the check has established.
+#[inline(always)]
+fn opaque(p: *mut u8) -> *mut u8 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut address = p as usize;
+        // SAFETY: an empty instruction sequence that keeps its operand.
+        unsafe { core::arch::asm!("/* {0} */", inout(reg) address, options(nomem, nostack, preserves_flags, pure)) };
+        address as *mut u8
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    p
+}
+
+/// `offset & MASK`, as a number about which the verifier knows only the mask.
+///
+/// Known constants multiply the paths it walks: three VLAN depths, or every combination of option offsets. `noise` is
+/// any value loaded from the packet; it is taken away from itself.
+#[inline(always)]
+pub fn unknown<const MASK: usize>(offset: usize, noise: u8) -> usize {
+    let noise = noise as usize;
+    let same = opaque(noise as *mut u8) as usize;
+    offset.wrapping_add(noise.wrapping_sub(same)) & MASK
+}
+
+/// A constant that the compiler does not know. It merges stores of known neighbours into 8-byte ones at any address,
+/// and the verifier refuses misaligned access to the stack.
+#[inline(always)]
+pub fn unmerged(word: u32) -> u32 {
+    opaque(word as usize as *mut u8) as usize as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_view_ends_where_the_frame_ends() {
+        let mut bytes = [0u8; 20];
+        let frame = Frame::from_bytes(&mut bytes);
+        assert_eq!(frame.len(), 20);
+        assert!(frame.view::<20>(0).is_some());
+        assert!(frame.view::<20>(1).is_none());
+        assert!(frame.view::<1>(19).is_some());
+        assert!(frame.view::<1>(20).is_none());
+    }
+
+    #[test]
+    fn words_are_read_and_written_in_place() {
+        let mut bytes = [1u8, 2, 3, 4, 5, 6];
+        let frame = Frame::from_bytes(&mut bytes);
+        let view = frame.view::<6>(0).unwrap();
+        assert_eq!(view.u32::<1>(), u32::from_ne_bytes([2, 3, 4, 5]));
+        view.set_u16::<0>(u16::from_ne_bytes([9, 8]));
+        assert_eq!(view.mac::<0>(), [9, 8, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn unknown_keeps_the_number() {
+        assert_eq!(unknown::<31>(18, 0x81), 18);
+    }
+}

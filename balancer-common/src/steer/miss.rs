@@ -1,0 +1,41 @@
+//! Packets without a flow: the balancer's own connections, its services, and everything else.
+
+use super::{Outcome, Tables, family::Family, hold};
+use crate::{
+    abi::Reason,
+    packet::{
+        Frame,
+        header::{proto, tcp},
+        parse::{Ip, Tcp},
+    },
+};
+
+#[inline(always)]
+pub fn tcp<F: Family, T: Tables>(
+    tables: &T,
+    frame: Frame,
+    ip: &Ip<F::Addr>,
+    segment: &Tcp,
+    key: &F::Key,
+    ingress: u32,
+) -> Outcome {
+    if let Some(track) = F::track(tables, key) {
+        return hold::tracked::<F, T>(tables, frame, ip, segment, track, ingress);
+    }
+    let is_new = segment.has(tcp::SYN) && !segment.has(tcp::ACKED);
+    service::<F, T>(tables, ip, segment.ports, proto::TCP, is_new)
+}
+
+#[inline(always)]
+pub fn service<F: Family, T: Tables>(tables: &T, ip: &Ip<F::Addr>, ports: u32, proto: u8, is_new: bool) -> Outcome {
+    if !tables.is_service(&F::service(ip.dst, destination_port(ports), proto)) {
+        return Outcome::pass(Reason::NotOurs);
+    }
+    Outcome::pass(if is_new { Reason::NewConnection } else { Reason::NoFlow })
+}
+
+/// The second 16-bit word of `ports`, as it lies in the packet.
+#[inline(always)]
+const fn destination_port(ports: u32) -> u32 {
+    if cfg!(target_endian = "little") { ports >> 16 } else { ports & 0xffff }
+}

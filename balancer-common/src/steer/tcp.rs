@@ -1,0 +1,146 @@
+//! TCP packets of spliced flows: two connections with numbers of their own, joined by translation.
+
+use super::{Half, Outcome, Tables, emit, family::Family, hold, miss, reset};
+use crate::{
+    abi::{EventKind, FlowFlags, OriginState, Reason, Seen, Splice},
+    packet::{
+        Frame,
+        checksum::Difference,
+        header::{proto, tcp},
+        options,
+        parse::{Ip, Tcp},
+    },
+};
+
+#[inline(always)]
+pub fn steer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, ingress: u32) -> Outcome {
+    let segment = match Tcp::parse(&frame, ip.l4, ip.payload_len) {
+        Ok(segment) => segment,
+        Err(reason) => return Outcome::pass(reason),
+    };
+    let key = F::key(ip.src, ip.dst, segment.ports, proto::TCP);
+    match F::flow(tables, &key) {
+        Some(half) => hit::<F, T>(tables, frame, ip, &segment, &key, &half, ingress),
+        None => miss::tcp::<F, T>(tables, frame, ip, &segment, &key, ingress),
+    }
+}
+
+#[inline(always)]
+fn hit<F: Family, T: Tables>(
+    tables: &T,
+    frame: Frame,
+    ip: &Ip<F::Addr>,
+    segment: &Tcp,
+    key: &F::Key,
+    half: &Half<F::Addr>,
+    ingress: u32,
+) -> Outcome {
+    let seen = half.seen();
+    if seen & Seen::CLOSED != 0 {
+        return Outcome::pass(Reason::Closed);
+    }
+    if !segment.is_sound() {
+        return Outcome::drop(Reason::BadTcpHeader);
+    }
+    let lives = origin_lives(tables, &half.splice);
+    if segment.has(tcp::SYN) && !segment.has(tcp::ACKED) {
+        return syn::<F, T>(tables, key, half, seen, lives);
+    }
+    if !lives {
+        return reset::answer::<F, T>(tables, frame, ip, segment);
+    }
+    if segment.has(tcp::FIN | tcp::RST) {
+        mark_end::<F, T>(tables, segment, key, half, seen);
+    }
+    let hop = match emit::next_hop(tables, half.splice.next_hop) {
+        Ok(hop) => hop,
+        Err(reason) => return Outcome::drop(reason),
+    };
+    if seen & Seen::ARMED != 0 {
+        match F::track(tables, key) {
+            Some(track) => track.record(&hold::sighting(&frame, ip.l4, segment, ingress, false)),
+            None => half.clear_seen(Seen::ARMED),
+        }
+    }
+    if let Err(reason) = F::readdress(&frame, ip.l3, half.src, half.dst) {
+        return Outcome::drop(reason);
+    }
+    if let Err(reason) = rewrite(&frame, ip.l4, segment, &half.splice, half.ports) {
+        return Outcome::drop(reason);
+    }
+    half.count(segment.data_len(), tables.now_ns());
+    let to_client = half.splice.flags & FlowFlags::TO_CLIENT != 0;
+    emit::forward(&frame, &hop, ingress, if to_client { Reason::ToClient } else { Reason::ToOrigin })
+}
+
+/// An origin that is down, or another one that has taken its slot over, takes all flows of the old one with it.
+#[inline(always)]
+pub fn origin_lives<T: Tables>(tables: &T, splice: &Splice) -> bool {
+    match tables.origin(splice.origin) {
+        Some((state, generation)) => {
+            state == OriginState::Up as u32 && generation & 0xffff == splice.origin_generation as u32
+        }
+        None => false,
+    }
+}
+
+/// A SYN is never forwarded: the origin's listener would take it. On a flow that is over, the client uses its port
+/// again, and the balancer's own listener is to have it.
+#[inline(always)]
+fn syn<F: Family, T: Tables>(tables: &T, key: &F::Key, half: &Half<F::Addr>, seen: u32, lives: bool) -> Outcome {
+    let back = F::reversed(&F::key(half.src, half.dst, half.ports, proto::TCP));
+    let partner = F::flow(tables, &back);
+    let other = partner.as_ref().map_or(0, |partner| partner.seen());
+    let is_over = !lives || (seen | other) & Seen::RST != 0 || seen & other & Seen::FIN != 0;
+    if !is_over {
+        return Outcome::drop(Reason::SynOnLiveFlow);
+    }
+    half.set_seen(Seen::CLOSED);
+    if let Some(partner) = partner {
+        partner.set_seen(Seen::CLOSED);
+    }
+    tables.event(F::event(EventKind::Reused, key));
+    Outcome::pass(Reason::Reused)
+}
+
+/// User space hears of the first FIN and the first RST of each half.
+#[inline(always)]
+fn mark_end<F: Family, T: Tables>(tables: &T, segment: &Tcp, key: &F::Key, half: &Half<F::Addr>, seen: u32) {
+    let (bit, kind) = if segment.has(tcp::RST) { (Seen::RST, EventKind::Rst) } else { (Seen::FIN, EventKind::Fin) };
+    if seen & bit == 0 {
+        half.set_seen(bit);
+        tables.event(F::event(kind, key));
+    }
+}
+
+/// Everything of the TCP header that names the other connection.
+#[inline(always)]
+fn rewrite(frame: &Frame, l4: usize, segment: &Tcp, splice: &Splice, ports: u32) -> Result<(), Reason> {
+    let mut change = options::translate(frame, l4, segment.header_len, splice);
+    let header = frame.view::<{ tcp::LEN }>(l4).ok_or(Reason::Truncated)?;
+
+    let seq = segment.seq.wrapping_add(splice.seq_delta);
+    change = change.word32(segment.seq.to_be(), seq.to_be());
+    header.set_u32::<{ tcp::SEQ }>(seq.to_be());
+
+    if segment.has(tcp::ACKED) {
+        let ack = segment.ack.wrapping_add(splice.ack_delta);
+        change = change.word32(segment.ack.to_be(), ack.to_be());
+        header.set_u32::<{ tcp::ACK }>(ack.to_be());
+    }
+
+    let (left, right) = (FlowFlags::window_left(splice.flags), FlowFlags::window_right(splice.flags));
+    // The window of a SYN is not scaled (RFC 7323, 2.2).
+    if left != right && !segment.has(tcp::SYN) {
+        let old = header.u16::<{ tcp::WINDOW }>();
+        let scaled = ((u16::from_be(old) as u32) << left) >> right;
+        let new = (if scaled > 0xffff { 0xffff } else { scaled as u16 }).to_be();
+        change = change.word16(old, new);
+        header.set_u16::<{ tcp::WINDOW }>(new);
+    }
+
+    header.set_u32::<{ tcp::PORTS }>(ports);
+    let checksum = change.plus(Difference::folded(splice.l4_diff), false);
+    header.set_u16::<{ tcp::CHECKSUM }>(checksum.update(header.u16::<{ tcp::CHECKSUM }>()));
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! The maps, pinned by name. Layouts and capacities are `balancer_common::abi`'s.
+
+use aya_ebpf::{
+    bindings::BPF_F_NO_PREALLOC,
+    macros::map,
+    maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf},
+};
+use balancer_common::abi::{
+    Control, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, Origin, REASONS as REASONS_MAX, ReasonCount, Service,
+    ServiceKey, StreamName, StreamPlacement, Track, capacity,
+};
+
+#[map]
+pub static SERVICES: HashMap<ServiceKey, Service> = HashMap::pinned(capacity::SERVICES, 0);
+#[map]
+pub static FLOWS4: HashMap<FlowKey4, Flow4> = HashMap::pinned(capacity::FLOWS4, BPF_F_NO_PREALLOC);
+#[map]
+pub static FLOWS6: HashMap<FlowKey6, Flow6> = HashMap::pinned(capacity::FLOWS6, BPF_F_NO_PREALLOC);
+#[map]
+pub static TRACKS4: HashMap<FlowKey4, Track> = HashMap::pinned(capacity::TRACKS, BPF_F_NO_PREALLOC);
+#[map]
+pub static TRACKS6: HashMap<FlowKey6, Track> = HashMap::pinned(capacity::TRACKS, BPF_F_NO_PREALLOC);
+#[map]
+pub static CONTROLS: Array<Control> = Array::pinned(capacity::CONTROLS, 0);
+#[map]
+pub static NEXT_HOPS: Array<NextHop> = Array::pinned(capacity::NEXT_HOPS, 0);
+#[map]
+pub static ORIGINS: Array<Origin> = Array::pinned(capacity::ORIGINS, 0);
+#[map]
+pub static DEVICES: DevMap = DevMap::pinned(capacity::DEVICES, 0);
+#[map]
+pub static REASONS: PerCpuArray<ReasonCount> = PerCpuArray::pinned(REASONS_MAX, 0);
+#[map]
+pub static EVENTS: RingBuf = RingBuf::pinned(capacity::EVENTS, 0);
+
+// User space only; here so that they are created and pinned with the rest.
+#[map]
+pub static STREAMS: HashMap<u64, StreamPlacement> = HashMap::pinned(capacity::STREAMS, BPF_F_NO_PREALLOC);
+#[map]
+pub static STREAM_NAMES: HashMap<u32, StreamName> = HashMap::pinned(capacity::STREAMS, BPF_F_NO_PREALLOC);
+#[map]
+pub static ABI: Array<u32> = Array::pinned(1, 0);
