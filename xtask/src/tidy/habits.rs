@@ -40,7 +40,9 @@ pub fn of_source(source: &Source) -> Vec<String> {
     let name = source.name;
     let mut found = Vec::new();
     let first = source.lines.first();
-    if !first.is_some_and(|line| line.code.is_empty() && line.comment.starts_with("/!")) {
+    // The tests of a module, cut off for length, are still that module's.
+    let own_tests = name.ends_with("/tests.rs");
+    if !own_tests && !first.is_some_and(|line| line.code.is_empty() && line.comment.starts_with("/!")) {
         found.push(format!("{name}:1: opens with `//!`: what this file owns and what it refuses to do"));
     }
     if source.lines.len() > LINES_MAX && !LONG.iter().any(|(long, _)| *long == name) {
@@ -50,7 +52,8 @@ pub fn of_source(source: &Source) -> Vec<String> {
         for word in FORBIDDEN.iter().filter(|word| line.code.contains(**word)) {
             found.push(format!("{name}:{number}: {word} outside of tests"));
         }
-        if has_word(&line.code, "unsafe") {
+        // `#[unsafe(no_mangle)]` promises a name, and runs nothing.
+        if has_word(&line.code, "unsafe") && !line.code.contains("#[unsafe(") {
             found.extend(unsafe_rules(source, number).map(|rule| format!("{name}:{number}: {rule}")));
         }
     }
