@@ -1,5 +1,6 @@
 //! What may stand on the command line. The flags of the settings are made from their table.
 
+use super::ask::{VIEWS, View};
 use crate::config::table::{SETTINGS, Setting};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -17,6 +18,10 @@ pub fn command() -> Command {
              Exit status: 0 done, 1 it failed, 2 the command or the configuration is wrong.",
         )
         .subcommand(run())
+        .subcommands(VIEWS.iter().map(view))
+        .subcommand(origin("drain").about("Let an origin run empty: no new streams, live ones stay until they end"))
+        .subcommand(origin("undrain").about("Let a drained origin take new streams again"))
+        .subcommand(unload())
         .subcommand(Command::new("example-config").about("Print a balancer.toml with every setting explained"))
         .subcommand(
             Command::new("completions")
@@ -43,6 +48,29 @@ fn run() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print the resulting settings, where each came from, and end"),
         )
+}
+
+fn view(view: &'static View) -> Command {
+    let json = Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the system API's answer unchanged");
+    let example =
+        format!("Example:  balancer {0}\n          balancer {0} --system-api 10.0.0.5:12025 --json", view.command);
+    asking(Command::new(view.command)).about(view.about).after_help(example).arg(json)
+}
+
+fn origin(verb: &'static str) -> Command {
+    let id = Arg::new("origin").value_name("ORIGIN").required(true).help("Its id, as `balancer origins` shows it");
+    asking(Command::new(verb)).arg(id)
+}
+
+/// Adds what finds a running balancer.
+fn asking(command: Command) -> Command {
+    with_settings(command, |row| ["system_api", "token", "token_file"].contains(&row.name))
+}
+
+fn unload() -> Command {
+    with_settings(Command::new("unload"), |row| row.name == "pin_path")
+        .about("Take the fast path off this host: programs, links, maps and pins; flows in the kernel end")
+        .after_help("Stop the balancer first. Nothing loaded is fine: it says so and succeeds.")
 }
 
 /// Adds `--config` and the flags of the chosen settings.
@@ -75,10 +103,12 @@ fn flag(row: &'static Setting) -> Arg {
     }
 }
 
-pub fn completions(args: &ArgMatches) {
+pub fn completions(args: &ArgMatches) -> String {
+    let mut script = Vec::new();
     if let Some(shell) = args.get_one::<Shell>("shell").copied() {
-        clap_complete::generate(shell, &mut command(), "balancer", &mut std::io::stdout());
+        clap_complete::generate(shell, &mut command(), "balancer", &mut script);
     }
+    String::from_utf8_lossy(&script).into_owned()
 }
 
 #[cfg(test)]

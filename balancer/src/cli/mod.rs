@@ -2,9 +2,13 @@
 //! [`crate::config`].
 
 mod args;
+mod ask;
+mod client;
 mod inputs;
 mod logging;
+mod output;
 mod run;
+mod unload;
 
 use clap::ArgMatches;
 use std::process::ExitCode;
@@ -34,16 +38,16 @@ pub fn main() -> ExitCode {
 }
 
 fn dispatch(matches: &ArgMatches) -> anyhow::Result<()> {
-    match matches.subcommand() {
-        Some(("run", args)) => run::run(args),
-        Some(("example-config", _)) => {
-            print!("{}", crate::config::show::example());
-            Ok(())
-        }
-        Some(("completions", args)) => {
-            args::completions(args);
-            Ok(())
-        }
-        _ => unreachable!("clap demands a command that it knows"),
+    let Some((command, args)) = matches.subcommand() else { unreachable!("clap demands a command") };
+    match command {
+        "run" => run::run(args),
+        "drain" | "undrain" => ask::change_origin(command, args),
+        "unload" => unload::unload(args),
+        "example-config" => Ok(output::emit(&crate::config::show::example())?),
+        "completions" => Ok(output::emit(&args::completions(args))?),
+        _ => match ask::VIEWS.iter().find(|view| view.command == command) {
+            Some(view) => ask::show(view, args),
+            None => unreachable!("clap knows the commands"),
+        },
     }
 }

@@ -1,6 +1,6 @@
 //! `balancer run`: settings, log, runtime, and over to [`crate::app`].
 
-use super::{inputs, logging};
+use super::{inputs, logging, output};
 use crate::config::problem::ConfigError;
 use crate::config::resolve::{Resolved, resolve};
 use crate::config::{show, validate};
@@ -14,8 +14,7 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<()> {
         for warning in &resolved.warnings {
             eprintln!("balancer: warning: {warning}");
         }
-        print!("{}", show::print_config(&resolved));
-        return Ok(());
+        return Ok(output::emit(&show::print_config(&resolved))?);
     }
     let problems = validate::host_problems(&resolved.settings, &resolved.sources, &inputs.host);
     if !problems.is_empty() {

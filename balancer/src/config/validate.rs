@@ -2,11 +2,10 @@
 
 use super::host::HostFacts;
 use super::problem::{Fault, Problem, Source, nearest};
+use super::resolve::Sources;
 use super::{Listen, Settings, XdpMode, table};
-use std::collections::BTreeMap;
+use balancer_common::abi;
 use std::net::SocketAddr;
-
-type Sources = BTreeMap<&'static str, Source>;
 
 pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -24,6 +23,10 @@ pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
             let remedy = format!("add --vip {}, or write the port alone", address.ip());
             refuse("rtmp", format!("{address} is not on one of the VIPs"), remedy);
         }
+    }
+    if settings.interfaces.len() > abi::capacity::DEVICES as usize {
+        let what = format!("{} interfaces are named", settings.interfaces.len());
+        refuse("interface", what, format!("the fast path has room for {}", abi::capacity::DEVICES));
     }
     let mut taken: Vec<SocketAddr> = Vec::new();
     for address in settings.rtmp.iter().flat_map(|listen| listen.on(&settings.vips)) {

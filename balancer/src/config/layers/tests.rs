@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::fixture::{environment, file, nothing};
+use crate::config::fixtures::{environment, file, nothing};
 use crate::config::table;
 
 fn problems(inputs: &Inputs) -> Vec<String> {

@@ -1,17 +1,12 @@
 //! What nobody said about interfaces and VIPs, from what the host is. Pure: the facts are an argument.
 
-use super::Draft;
+use super::{Draft, Sources};
 use crate::config::host::HostFacts;
 use crate::config::problem::{Fault, Problem, Source};
 use crate::config::{Listen, XdpMode};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-pub(super) fn from_host(
-    draft: &mut Draft,
-    sources: &mut BTreeMap<&'static str, Source>,
-    host: &HostFacts,
-) -> Vec<Problem> {
+pub(super) fn from_host(draft: &mut Draft, sources: &mut Sources, host: &HostFacts) -> Vec<Problem> {
     let mut problems = Vec::new();
     let settings = &mut draft.settings;
     if settings.interfaces.is_empty() {

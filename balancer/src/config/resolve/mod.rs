@@ -15,12 +15,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
+/// By name of the setting.
+pub type Sources = BTreeMap<&'static str, Source>;
+
 /// The settings, and everything there is to say about them.
 #[derive(Debug)]
 pub struct Resolved {
     pub settings: Settings,
-    /// By name of the setting, for every row of the table.
-    pub sources: BTreeMap<&'static str, Source>,
+    /// Of every row of the table.
+    pub sources: Sources,
     pub file: Option<PathBuf>,
     pub warnings: Vec<String>,
     pub draft: Draft,
@@ -64,9 +67,8 @@ pub fn resolve(inputs: &Inputs) -> Result<Resolved, ConfigError> {
     }
 }
 
-/// One setting alone, for the commands that only ask a running balancer: whatever else is wrong is none of their
-/// business.
-pub fn resolve_only(inputs: &Inputs, rows: &[&str]) -> Result<Settings, ConfigError> {
+/// Some settings alone, for the commands that do not run a balancer: whatever else is wrong is none of their business.
+pub fn resolve_only(inputs: &Inputs, rows: &[&str]) -> Result<(Settings, Sources), ConfigError> {
     let layers = Layers::gather(inputs);
     let mut problems: Vec<Problem> = layers.problems.iter().filter(|p| p.setting == "config").cloned().collect();
     let mut draft = Draft::defaults();
@@ -82,17 +84,13 @@ pub fn resolve_only(inputs: &Inputs, rows: &[&str]) -> Result<Settings, ConfigEr
         problems.push(problem);
     }
     match problems.is_empty() {
-        true => Ok(draft.finish()),
+        true => Ok((draft.finish(), sources)),
         false => Err(ConfigError(problems)),
     }
 }
 
 /// `token` and `token_file` are one setting in two forms: the stronger source wins.
-fn read_token(
-    draft: &mut Draft,
-    sources: &BTreeMap<&'static str, Source>,
-    read: &dyn Fn(&Path) -> io::Result<String>,
-) -> Result<(), Problem> {
+fn read_token(draft: &mut Draft, sources: &Sources, read: &dyn Fn(&Path) -> io::Result<String>) -> Result<(), Problem> {
     let source = |name| sources.get(name).unwrap_or(&Source::Default);
     let (token, file) = (source("token"), source("token_file"));
     let Some(path) = draft.token_file.clone() else { return Ok(()) };

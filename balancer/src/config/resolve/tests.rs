@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Listen;
-use crate::config::fixture::{environment, file, flags, nothing};
+use crate::config::fixtures::{environment, file, flags, nothing};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -251,7 +251,7 @@ fn the_token_comes_from_its_file_and_the_stronger_source_wins() {
 fn commands_that_only_ask_do_not_mind_other_settings() {
     let mut inputs = file("idle_timeout = \"nonsense\"\nunknown = 1\nsystem_api = 12030");
     inputs.host = Default::default();
-    let settings = resolve_only(&inputs, &["system_api", "allow_register", "token", "token_file"]).unwrap();
+    let (settings, _) = resolve_only(&inputs, &["system_api", "allow_register", "token", "token_file"]).unwrap();
     assert_eq!(settings.system_api, "127.0.0.1:12030".parse::<SocketAddr>().unwrap());
     assert!(resolve_only(&file("a = = b"), &["system_api"]).is_err());
 }

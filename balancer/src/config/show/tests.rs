@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::fixture::{environment, file, nothing};
+use crate::config::fixtures::{environment, file, nothing};
 use crate::config::resolve::resolve;
 use crate::config::*;
 use proptest::prelude::*;
@@ -126,7 +126,7 @@ prop_compose! {
         pin_path in "/[ -~]{0,20}[!-~]",
         ports in (1024u16.., 1024u16..),
         times_ns in proptest::array::uniform5(1_000_000_000u64..300_000_000_000),
-        counts in proptest::array::uniform5(4096usize..1_000_000),
+        counts in proptest::array::uniform5(4096usize..500_000),
     ) -> Settings {
         let time = |i: usize| Duration::from_nanos(times_ns[i]);
         Settings {

@@ -340,9 +340,9 @@ pub static SETTINGS: &[Setting] = &[
         name: "flows_max",
         value: "COUNT",
         default: "500000",
-        within: Some(("1", "10000000")),
-        help: "Flows in the kernel's tables; more are relayed.\n\
-               The tables are allocated at start: about 400 bytes a flow.",
+        // Half of the flow tables' capacity: a flow has two halves. A unit test compares.
+        within: Some(("1", "524288")),
+        help: "Flows that the kernel may forward at the same time; more are relayed.",
         access: measured!(settings.flows_max, COUNT),
         ..LIMITS
     },

@@ -41,3 +41,9 @@ fn names_are_derived_from_the_key() {
     assert_eq!(row.flag(), "handshakes-per-client-max");
     assert_eq!(row.variable(), "BALANCER_HANDSHAKES_PER_CLIENT_MAX");
 }
+
+#[test]
+fn the_kernel_has_room_for_both_halves_of_every_flow() {
+    let (_, greatest) = find("flows_max").unwrap().within.unwrap();
+    assert_eq!(greatest.parse(), Ok(balancer_common::abi::capacity::FLOWS4 / 2));
+}
