@@ -50,7 +50,10 @@ impl Settings {
             origin_networks: networks,
             pin_path: dc.pin_path(),
             config: String::new(),
-            environment: vec![("RUST_LOG".into(), std::env::var("LAB_LOG").unwrap_or_else(|_| "info".into()))],
+            environment: std::env::var("LAB_LOG")
+                .map(|level| ("BALANCER_LOG_LEVEL".into(), level))
+                .into_iter()
+                .collect(),
             more_flags: Vec::new(),
         }
     }
@@ -186,6 +189,14 @@ impl Balancer {
 
     pub fn flows(&self) -> Result<Vec<Value>> {
         self.list("flows")
+    }
+
+    /// How often something happened that has this numbered reason, whatever the metric is called.
+    pub fn reason(&self, label: &str) -> Result<f64> {
+        let label = format!("reason=\"{label}\"");
+        let text = self.get("/metrics")?.body;
+        let series = text.lines().filter(|line| line.contains(&label));
+        Ok(series.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum())
     }
 
     /// The sum of a metric over all series whose labels contain every one of `labels` (`result="armed"`).

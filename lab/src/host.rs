@@ -1,5 +1,6 @@
 //! What /proc says about a process or about the whole machine.
 
+use crate::net::Netns;
 use crate::sys;
 use anyhow::{Context, Result};
 use std::fs;
@@ -46,6 +47,26 @@ pub fn kernel_memory_bytes() -> Result<u64> {
     let text = fs::read_to_string("/proc/meminfo").context("/proc/meminfo")?;
     let names = ["Slab:", "KernelStack:", "PageTables:", "Percpu:", "VmallocUsed:"];
     names.iter().map(|name| field(&text, name)).sum::<Result<u64>>().map(|kib| kib * 1024)
+}
+
+/// Established TCP connections of a namespace with `port` at either end.
+pub fn established(netns: &Netns, port: u16) -> Result<usize> {
+    const ESTABLISHED: &str = "01";
+    let suffix = format!(":{port:04X}");
+    let mut count = 0;
+    for table in ["tcp", "tcp6"] {
+        // /proc/net would show the namespace of the process, not of the thread.
+        let text = netns.run(|| fs::read_to_string(format!("/proc/thread-self/net/{table}")))??;
+        count += text
+            .lines()
+            .skip(1)
+            .filter(|line| {
+                let words: Vec<_> = line.split_whitespace().take(4).collect();
+                matches!(words[..], [_, local, remote, ESTABLISHED] if local.ends_with(&suffix) || remote.ends_with(&suffix))
+            })
+            .count();
+    }
+    Ok(count)
 }
 
 fn field(text: &str, name: &str) -> Result<u64> {

@@ -16,7 +16,7 @@ use std::time::Duration;
 const RTMP_PORT: u16 = 1935;
 const STAT_PORT: u16 = 8935;
 const START_WITHIN: Duration = Duration::from_secs(10);
-const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
+pub const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
 /// nginx-rtmp on port 1935 of a host, in both families, with the application `live`.
 pub struct NginxOrigin {

@@ -1,0 +1,207 @@
+//! A data centre with everything running: a balancer, origins that registered themselves, and shorthands for what
+//! tests look at. One family at a time, because an origin registers one address.
+
+use crate::balancer::{Balancer, RTMP_PORT, Settings};
+use crate::client::{self, Client, Running};
+use crate::data_centre::{DataCentre, Family, Layout};
+use crate::host;
+use crate::origin::{NginxOrigin, Registrar};
+use crate::plan::Plan;
+use crate::synthetic::{Manners, SyntheticOrigin};
+use crate::transfer::{Endpoint, Transfer};
+use crate::wait;
+use anyhow::{Context, Result, bail};
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// For what must happen soon; only a failure takes as long.
+pub const SOON: Duration = Duration::from_secs(20);
+const BEAT: Duration = Duration::from_secs(1);
+
+type Change = Box<dyn FnOnce(&mut Settings)>;
+
+/// What is to be built.
+pub struct Plot {
+    layout: Layout,
+    family: Family,
+    manners: Manners,
+    nginx: bool,
+    settings: Vec<Change>,
+}
+
+impl Default for Plot {
+    fn default() -> Self {
+        Self {
+            layout: Layout::default(),
+            family: Family::V4,
+            manners: Manners::default(),
+            nginx: false,
+            settings: Vec::new(),
+        }
+    }
+}
+
+impl Plot {
+    pub fn layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    pub fn origins(mut self, origins: u8) -> Self {
+        self.layout.origins = origins;
+        self
+    }
+
+    pub fn family(self, family: Family) -> Self {
+        Self { family, ..self }
+    }
+
+    pub fn manners(self, manners: Manners) -> Self {
+        Self { manners, ..self }
+    }
+
+    /// nginx-rtmp instead of synthetic origins.
+    pub fn nginx(self) -> Self {
+        Self { nginx: true, ..self }
+    }
+
+    pub fn settings(mut self, change: impl FnOnce(&mut Settings) + 'static) -> Self {
+        self.settings.push(Box::new(change));
+        self
+    }
+
+    /// A line of the configuration file.
+    pub fn config(self, line: &'static str) -> Self {
+        self.settings(move |settings| {
+            settings.config.push_str(line);
+            settings.config.push('\n');
+        })
+    }
+
+    pub fn build(self) -> Result<Scene> {
+        let dc = DataCentre::build(&self.layout)?;
+        let mut settings = Settings::of(&dc);
+        self.settings.into_iter().for_each(|change| change(&mut settings));
+        let balancer = Balancer::start(&dc, settings)?;
+        let (mut synthetic, mut nginx, mut registrars) = (Vec::new(), Vec::new(), Vec::new());
+        for number in 0..dc.origins.len() {
+            if self.nginx {
+                nginx.push(NginxOrigin::start(&dc, number)?);
+            } else {
+                let netns = &dc.origins[number].netns;
+                synthetic.push(SyntheticOrigin::start(netns, RTMP_PORT, self.manners.clone())?);
+            }
+            registrars.push(Some(Registrar::of(&dc, number, self.family, BEAT)?));
+        }
+        Ok(Scene { balancer, registrars, origins: synthetic, nginx, family: self.family, dc })
+    }
+}
+
+/// In the order in which it is taken down.
+pub struct Scene {
+    pub balancer: Balancer,
+    /// By origin; None once it was silenced.
+    pub registrars: Vec<Option<Registrar>>,
+    pub origins: Vec<SyntheticOrigin>,
+    pub nginx: Vec<NginxOrigin>,
+    pub family: Family,
+    pub dc: DataCentre,
+}
+
+impl Scene {
+    /// What clients dial.
+    pub fn vip(&self) -> SocketAddr {
+        SocketAddr::new(self.dc.vip(self.family), RTMP_PORT)
+    }
+
+    pub fn client(&self, plan: Plan) -> Client {
+        Client::new(self.vip(), plan)
+    }
+
+    pub fn dial(&self, client: Client) -> Result<Running> {
+        client.dial(&self.dc.clients[0].netns)
+    }
+
+    /// Dials all of them, a few at a time so that no limit of the balancer is in the way, and waits for every status.
+    pub fn dial_all(&self, clients: Vec<Client>, at_once: usize) -> Result<Vec<Running>> {
+        let mut running = Vec::new();
+        for client in clients {
+            running.push(self.dial(client)?);
+            wait::wait_until("earlier clients to get their status", SOON, || {
+                running.iter().filter(|r: &&Running| !r.started() && !r.is_finished()).count() < at_once
+            })?;
+        }
+        wait::wait_until("every client to get its status", SOON, || {
+            running.iter().all(|running| running.started() || running.is_finished())
+        })?;
+        Ok(running)
+    }
+
+    /// Runs all clients to the end and expects every byte of every one, at both ends.
+    pub fn run_exact(&self, clients: Vec<Client>, at_once: usize) -> Result<()> {
+        let before = self.ended();
+        let count = clients.len();
+        let transfers = client::run_all(&self.dc.clients[0].netns, clients, at_once)?;
+        self.check_exact(transfers, before, count)
+    }
+
+    /// The same for connections under way; `before` is what [`Scene::ended`] said before they were dialled.
+    pub fn join_exact(&self, running: Vec<Running>, before: usize) -> Result<()> {
+        let count = running.len();
+        let transfers = running.into_iter().map(Running::join).collect();
+        self.check_exact(transfers, before, count)
+    }
+
+    /// Transfers that have ended at the origins.
+    pub fn ended(&self) -> usize {
+        self.origins.iter().map(|origin| origin.transfers().len()).sum()
+    }
+
+    fn check_exact(&self, transfers: Vec<Transfer>, before: usize, count: usize) -> Result<()> {
+        let broken: Vec<_> = transfers.iter().filter(|transfer| !transfer.is_complete(Endpoint::Client)).collect();
+        if let Some(first) = broken.first() {
+            let at_origin = self.origins.iter().flat_map(SyntheticOrigin::transfers);
+            let same = at_origin.filter(|transfer| transfer.plan == first.plan).collect::<Vec<_>>();
+            bail!("{} of {count} broken at the client; the first: {first:#?}, at the origin: {same:#?}", broken.len());
+        }
+        wait::wait_until("the transfers to end at the origins", SOON, || self.ended() >= before + count)?;
+        let at_origins = self.origins.iter().flat_map(SyntheticOrigin::transfers);
+        let complete = at_origins.filter(|transfer| transfer.is_complete(Endpoint::Origin)).count();
+        if complete < before + count {
+            bail!("{complete} of {} complete at the origins", before + count);
+        }
+        Ok(())
+    }
+
+    /// Waits until exactly `count` flows are listed and all of them are forwarded in the kernel.
+    pub fn wait_kernel(&self, count: usize) -> Result<Vec<Value>> {
+        let mut last = Vec::new();
+        let all_in_kernel = wait::wait_for(&format!("{count} flows in the kernel"), SOON, || {
+            last = self.balancer.flows().ok()?;
+            (last.len() == count && last.iter().all(|flow| flow["path"] == "kernel")).then(|| last.clone())
+        });
+        all_in_kernel.with_context(|| {
+            let shown: Vec<_> = last.iter().filter(|flow| flow["path"] != "kernel").take(3).collect();
+            format!("{} flows listed, among them: {shown:#?}", last.len())
+        })
+    }
+
+    pub fn wait_no_flows(&self) -> Result<()> {
+        wait::wait_until("no flow to be left", SOON, || self.balancer.flows().is_ok_and(|flows| flows.is_empty()))
+            .with_context(|| format!("{:#?}", self.balancer.flows()))
+    }
+
+    /// Established connections of the balancer's host that carry media: while the kernel forwards, none.
+    pub fn media_sockets(&self) -> Result<usize> {
+        host::established(&self.dc.lb, RTMP_PORT)
+    }
+
+    /// Bytes of media that the control plane copied, by its own count.
+    pub fn relayed_bytes(&self) -> Result<f64> {
+        self.balancer.metric("balancer_forwarded_bytes_total", &["path=\"relay\""])
+    }
+
+    pub fn kernel_bytes(&self) -> Result<f64> {
+        self.balancer.metric("balancer_forwarded_bytes_total", &["path=\"kernel\""])
+    }
+}
