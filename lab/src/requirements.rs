@@ -1,7 +1,8 @@
 //! What a test needs of the machine. Where something is missing a test is skipped and says why; in CI (the variable
 //! `CI` is set) a skip is a failure.
 
-use crate::{balancer, sys};
+use crate::balancer::binary;
+use crate::sys;
 use std::path::Path;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ fn missing(need: Need) -> Option<String> {
             Some(format!("{} is not there: apt-get install libnginx-mod-rtmp", crate::origin::RTMP_MODULE))
         }
         Need::Media => tools(&[("ffmpeg", "ffmpeg"), ("nginx", "nginx")]),
-        Need::Balancer => balancer::binary().err().map(|error| error.to_string()),
+        Need::Balancer => binary().err().map(|error| error.to_string()),
     }
 }
 
