@@ -1,6 +1,7 @@
 //! The project's own chores: one verb, one file. Nothing of the balancer is linked in here; its processes are started.
 
 mod build;
+mod demo;
 mod ebpf;
 mod fuzz;
 mod repo;
@@ -27,6 +28,8 @@ enum Verb {
     Build(build::Arguments),
     /// Build, then run the balancer on this host: `cargo xtask run -- [flags of balancer run]`
     Run(run::Arguments),
+    /// Show a small data centre on this machine, with a live table
+    Demo(demo::Arguments),
     /// Climb the whole test ladder
     Test(test::Arguments),
     /// Hunt with the fuzz targets
@@ -40,6 +43,7 @@ fn main() -> ExitCode {
         Verb::Setup(arguments) => setup::run(&arguments),
         Verb::Build(arguments) => build::run(&arguments),
         Verb::Run(arguments) => run::run(&arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Tidy => tidy::run(),

@@ -16,7 +16,7 @@ pub struct Line {
 impl<'a> Source<'a> {
     pub fn new(name: &'a str, text: &str) -> Self {
         let mut lines = split(text);
-        let whole = ["/tests/", "/tests.rs", "/fixture.rs"].iter().any(|place| name.contains(place));
+        let whole = ["/tests/", "/tests.rs", "/fixture.rs", "/fixtures.rs"].iter().any(|place| name.contains(place));
         // Tests come last in a file: from the first such line on, everything is one.
         let first = lines.windows(2).position(|pair| {
             pair[0].code.contains("#[cfg(test)]") && pair[1].code.contains("mod ") && pair[1].code.contains('{')
