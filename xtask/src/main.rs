@@ -1,5 +1,6 @@
 //! The project's own chores: one verb, one file. Nothing of the balancer is linked in here; its processes are started.
 
+mod bench;
 mod build;
 mod demo;
 mod ebpf;
@@ -32,6 +33,8 @@ enum Verb {
     Demo(demo::Arguments),
     /// Climb the whole test ladder
     Test(test::Arguments),
+    /// Measure, and write tables, JSON and plots under docs/bench
+    Bench(bench::Arguments),
     /// Hunt with the fuzz targets
     Fuzz(fuzz::Arguments),
     /// Check the rules of the house that the compiler does not know
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Verb::Run(arguments) => run::run(&arguments),
         Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Test(arguments) => test::run(&arguments),
+        Verb::Bench(arguments) => bench::run(&arguments),
         Verb::Fuzz(arguments) => fuzz::run(&arguments),
         Verb::Tidy => tidy::run(),
     };

@@ -1,0 +1,116 @@
+//! Nanoseconds a packet. `balancer/examples/bench_micro.rs` runs the loaded program in the kernel's test-run and prints
+//! one JSON object a line:
+//!
+//! `{"case": "spliced data", "flows": 1, "min_ns": 39.1, "median_ns": 40.2}`
+//!
+//! The case `empty` is a program that returns at once: what is above it is ours.
+
+use super::plot::{Bar, Bars};
+use super::table::{Table, number};
+use super::{Report, machine};
+use crate::repo;
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+const EMPTY: &str = "empty";
+
+#[derive(Clone, Debug, PartialEq)]
+struct Case {
+    name: String,
+    flows: u64,
+    min_ns: f64,
+    median_ns: f64,
+}
+
+pub fn measure() -> Result<Report> {
+    eprintln!("bench: the fast path in the kernel's test-run ({})", machine::describe().line());
+    let mut command = repo::cargo();
+    command.args(["run", "--release", "--quiet", "--package", "balancer", "--example", "bench_micro"]);
+    command.stderr(std::process::Stdio::inherit()).stdin(std::process::Stdio::null());
+    let output = command.output().context("cannot start cargo")?;
+    if !output.status.success() {
+        bail!("{} failed ({})", repo::show(&command), output.status);
+    }
+    report(&String::from_utf8_lossy(&output.stdout))
+}
+
+fn report(printed: &str) -> Result<Report> {
+    let cases = printed
+        .lines()
+        .filter(|line| line.starts_with('{'))
+        .map(|line| parse(line).with_context(|| format!("not a case: {line}")))
+        .collect::<Result<Vec<_>>>()?;
+    let empty = cases.iter().find(|case| case.name == EMPTY).context("the empty program was not measured")?.clone();
+    let row = |case: &Case| {
+        let above = |value: f64, base: f64| number(Some(value - base));
+        vec![
+            case.label(),
+            number(Some(case.min_ns)),
+            number(Some(case.median_ns)),
+            above(case.min_ns, empty.min_ns),
+            above(case.median_ns, empty.median_ns),
+        ]
+    };
+    let bar = |case: &Case| {
+        let value = case.median_ns - empty.median_ns;
+        Bar { label: case.label(), value, text: format!("{} ns", number(Some(value))), own: true }
+    };
+    let ours = || cases.iter().filter(|case| case.name != EMPTY);
+    Ok(Report {
+        name: "micro",
+        json: cases.iter().map(Case::json).collect(),
+        table: Table {
+            heads: vec!["packet", "min ns", "median ns", "min above empty", "median above empty"],
+            rows: cases.iter().map(row).collect(),
+        },
+        plots: vec![Bars {
+            name: "packet",
+            title: "ns a packet above an empty program, median".to_owned(),
+            bars: ours().map(bar).collect(),
+        }],
+    })
+}
+
+fn parse(line: &str) -> Option<Case> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    Some(Case {
+        name: value.get("case")?.as_str()?.to_owned(),
+        flows: value.get("flows")?.as_u64()?,
+        min_ns: value.get("min_ns")?.as_f64()?,
+        median_ns: value.get("median_ns")?.as_f64()?,
+    })
+}
+
+impl Case {
+    fn label(&self) -> String {
+        match self.flows {
+            0 | 1 => self.name.clone(),
+            flows if flows >= 1 << 20 => format!("{}, {} M flows", self.name, flows >> 20),
+            flows if flows >= 1 << 10 => format!("{}, {} k flows", self.name, flows >> 10),
+            flows => format!("{}, {flows} flows", self.name),
+        }
+    }
+
+    fn json(&self) -> Value {
+        json!({ "case": self.name, "flows": self.flows, "min_ns": self.min_ns, "median_ns": self.median_ns })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_case_is_compared_with_the_empty_program() {
+        let printed = "{\"case\":\"empty\",\"flows\":0,\"min_ns\":7,\"median_ns\":8}\nwarming up\n\
+                       {\"case\":\"spliced data\",\"flows\":65536,\"min_ns\":90,\"median_ns\":100}\n";
+        let report = report(printed).expect("well formed");
+        assert_eq!(report.table.rows[1], ["spliced data, 64 k flows", "90.0", "100", "83.0", "92.0"]);
+        assert_eq!(report.plots[0].bars.len(), 1);
+    }
+
+    #[test]
+    fn figures_without_their_base_are_refused() {
+        assert!(report("{\"case\":\"miss\",\"flows\":0,\"min_ns\":7,\"median_ns\":8}\n").is_err());
+    }
+}
