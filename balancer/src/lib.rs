@@ -10,6 +10,7 @@ pub mod config;
 pub mod counters;
 pub mod flow;
 pub mod offload;
+pub mod placement;
 pub mod recognize;
 pub mod registry;
 pub mod slowpath;

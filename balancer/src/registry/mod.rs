@@ -1,1 +1,26 @@
 //! Origins with leases, and which stream is on which of them: the desired state. Pure; time is an argument.
+
+mod admission;
+mod endpoint;
+mod health;
+mod origin;
+mod origins;
+mod registration;
+mod slots;
+mod streams;
+#[cfg(test)]
+mod tests;
+
+pub use admission::{Admission, Refusal};
+pub use endpoint::{Endpoint, EndpointError, Endpoints, KINDS, TooManyEndpoints, Transport, kind_label};
+pub use health::{ConnectFailure, Health, Why};
+pub use origin::{Draining, Origin, OriginStatus, Source};
+pub use origins::{DEFAULT_ORIGIN_ID, RegisterError, RegisterKind, Registered, Registry};
+pub use registration::{
+    Capacity, Incarnation, LEASE_MAX, Lease, Name, NameError, OriginRole, OriginSpec, SrsRegistration, WEIGHT_DEFAULT,
+    WEIGHTS,
+};
+pub use slots::{DesiredOrigin, ORIGINS_MAX};
+pub use streams::{
+    FlowTicket, LINGER, Mapping, Reset, STREAMS_MAX, Stream, StreamChange, Streams, StreamsFull, VIEWER_LEASE,
+};

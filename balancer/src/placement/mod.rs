@@ -1,0 +1,12 @@
+//! Which origin a stream goes to, and why. Pure; time is an argument.
+
+mod choose;
+mod hash;
+mod load;
+mod place;
+#[cfg(test)]
+mod tests;
+
+pub use choose::Candidate;
+pub use load::{Load, Loads, Rate, STREAM_COST, Sampler};
+pub use place::{PlaceError, PlaceRequest, Placement, Placer, endpoint, service_of};

@@ -1,0 +1,258 @@
+//! The rules of placement. One stream has one origin; a publisher decides which; a viewer of an unknown stream gets a
+//! short lease that the publisher may move; what is dead, draining or excluded gets nothing new.
+
+use super::choose::{Candidate, RoundRobin, least_load, rendezvous};
+use super::load::STREAM_COST;
+use crate::config::Policy;
+use crate::flow::{Protocol, Role};
+use crate::recognize::StreamKey;
+use crate::registry::{FlowTicket, Mapping, Origin, OriginRole, Registry, Source, Stream, Streams, StreamsFull};
+use balancer_common::abi::{Reason, ServiceKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+#[derive(Clone, Copy, Debug)]
+pub struct PlaceRequest<'a> {
+    pub key: &'a Arc<StreamKey>,
+    pub role: Role,
+    pub protocol: Protocol,
+    /// Where the client arrived: an endpoint of the same address family is preferred, since only such flows can be
+    /// spliced.
+    pub vip: IpAddr,
+    /// Origins that have failed this client already.
+    pub exclude: &'a [u16],
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    pub origin: u16,
+    /// Low half of the origin's generation; what the kernel compares.
+    pub generation: u16,
+    pub origin_id: Arc<str>,
+    pub endpoint: SocketAddr,
+    pub service: ServiceKind,
+    /// Stream index.
+    pub stream: u32,
+    pub reason: Reason,
+    pub placed_at: Duration,
+}
+
+impl Placement {
+    pub fn ticket(&self, role: Role, protocol: Protocol) -> FlowTicket {
+        FlowTicket { stream: self.stream, origin: self.origin, generation: self.generation, role, protocol }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlaceError {
+    #[error("no healthy origin takes new streams of this protocol: register one, or look at `balancer origins`")]
+    NoOrigin,
+    #[error("every origin has reached its capacity")]
+    AtCapacity,
+    #[error("the stream is on origin {origin:?}, which does not offer this protocol")]
+    NoEndpoint { origin: Arc<str> },
+    #[error("the stream is on origin {origin:?}, which does not answer")]
+    Unreachable { origin: Arc<str> },
+    #[error(transparent)]
+    StreamsFull(#[from] StreamsFull),
+}
+
+impl PlaceError {
+    pub fn reason(&self) -> Reason {
+        Reason::NoOrigin
+    }
+}
+
+/// The listener of an origin that serves a protocol. WHIP and WHEP begin at the API; their media goes to `rtc`.
+pub const fn service_of(protocol: Protocol) -> ServiceKind {
+    match protocol {
+        Protocol::Rtmp => ServiceKind::Rtmp,
+        Protocol::Flv | Protocol::Ts | Protocol::Hls | Protocol::Http => ServiceKind::Http,
+        Protocol::Srt => ServiceKind::Srt,
+        Protocol::Webrtc => ServiceKind::WebRtc,
+        Protocol::Rtsp => ServiceKind::Rtsp,
+    }
+}
+
+#[derive(Debug)]
+pub struct Placer {
+    policy: Policy,
+    round_robin: RoundRobin,
+}
+
+/// What becomes of a stream that has an origin.
+enum Known {
+    Stay,
+    Anew,
+    Fail(PlaceError),
+}
+
+impl Placer {
+    pub fn new(policy: Policy) -> Self {
+        Self { policy, round_robin: RoundRobin::default() }
+    }
+
+    pub fn place(
+        &mut self,
+        registry: &mut Registry,
+        streams: &mut Streams,
+        request: &PlaceRequest<'_>,
+        now: Duration,
+    ) -> Result<Placement, PlaceError> {
+        let service = service_of(request.protocol);
+        let known = streams.get(request.key).and_then(|s| Some((s, s.mapping?)));
+        let known = known.filter(|(_, m)| registry.is_current(m.placed_on()));
+        let mut waiting = None;
+        if let Some((stream, mapping)) = known
+            && let Some(origin) = registry.get(mapping.origin)
+        {
+            match keep(stream, mapping, origin, request, now) {
+                Known::Stay => {
+                    let index = stream.index;
+                    streams.renew(index, now);
+                    return finish(registry, request, (mapping.origin, index), Reason::PlacedSticky, now);
+                }
+                Known::Fail(error) => return Err(error),
+                Known::Anew => waiting = (stream.players() > 0).then_some(mapping.origin),
+            }
+        }
+        let (origin, by_policy) = self.choose(registry, streams, request, service, waiting, now)?;
+        let reason = match (by_policy, request.role) {
+            (Reason::PlacedDefault, _) => Reason::PlacedDefault,
+            _ if !request.exclude.is_empty() => Reason::PlacedRetry,
+            (_, Role::Play) => Reason::PlacedViewer,
+            (by_policy, Role::Publish) => by_policy,
+        };
+        let generation = registry.generation(origin) as u16;
+        let mapping = Mapping { origin, generation, confirmed: request.role == Role::Publish };
+        let stream = streams.assign(request.key, mapping, now)?;
+        registry.attempted(origin, service, now);
+        finish(registry, request, (origin, stream), reason, now)
+    }
+
+    fn choose(
+        &mut self,
+        registry: &Registry,
+        streams: &Streams,
+        request: &PlaceRequest<'_>,
+        service: ServiceKind,
+        waiting: Option<u16>,
+        now: Duration,
+    ) -> Result<(u16, Reason), PlaceError> {
+        let mut full = false;
+        let mut fallback = None;
+        let mut candidates = Vec::new();
+        for (index, origin) in registry.live() {
+            if request.exclude.contains(&index) || !takes_new(origin, request.role, service, now) {
+                continue;
+            }
+            if origin.source == Source::Default {
+                fallback = Some(index);
+                continue;
+            }
+            let flows = registry.flows(index);
+            if at_capacity(origin, flows, streams.on(index)) {
+                full = true;
+                continue;
+            }
+            let cost = origin.load.cost(flows);
+            candidates.push(Candidate { index, id: &origin.id, weight: origin.weight, cost });
+        }
+        let key = request.key.to_string();
+        let (chosen, reason) = match self.policy {
+            Policy::LeastLoad => (least_load(&key, &candidates, STREAM_COST, waiting), Reason::PlacedLeastLoad),
+            Policy::Rendezvous => (rendezvous(&key, &candidates), Reason::PlacedRendezvous),
+            Policy::RoundRobin => (self.round_robin.next(&candidates), Reason::PlacedRoundRobin),
+        };
+        match (chosen, fallback) {
+            (Some(index), _) => Ok((index, reason)),
+            (None, Some(index)) => Ok((index, Reason::PlacedDefault)),
+            (None, None) if full => Err(PlaceError::AtCapacity),
+            (None, None) => Err(PlaceError::NoOrigin),
+        }
+    }
+}
+
+/// Whether a client joins the stream where it is.
+fn keep(stream: &Stream, mapping: Mapping, origin: &Origin, request: &PlaceRequest<'_>, now: Duration) -> Known {
+    let service = service_of(request.protocol);
+    let excluded = request.exclude.contains(&mapping.origin);
+    let offered = offers(origin, service);
+    let published = stream.publishers() > 0;
+    let id = || origin.id.clone();
+    match request.role {
+        // Nobody else has what the viewer wants, so a suspect or draining origin is still the right one.
+        Role::Play if mapping.confirmed => match (excluded, offered) {
+            (true, _) if published => Known::Fail(PlaceError::Unreachable { origin: id() }),
+            (true, _) => Known::Anew,
+            (false, false) => Known::Fail(PlaceError::NoEndpoint { origin: id() }),
+            (false, true) => Known::Stay,
+        },
+        // A viewer's choice binds nobody once it is a bad one.
+        Role::Play if !excluded && takes_new(origin, request.role, service, now) => Known::Stay,
+        Role::Play => Known::Anew,
+        // A publisher that comes back finds its viewers; one that comes second is the origin's to refuse. Of a draining
+        // origin a publisher's return is the chance to leave.
+        Role::Publish => {
+            let stays = mapping.confirmed
+                && !excluded
+                && offered
+                && (published || origin.draining.is_none())
+                && origin.health.responsive(origin.load.heard_at);
+            if stays { Known::Stay } else { Known::Anew }
+        }
+    }
+}
+
+fn offers(origin: &Origin, service: ServiceKind) -> bool {
+    let has = |kind| !origin.endpoints.get(kind).is_empty();
+    has(service) && (service != ServiceKind::WebRtc || has(ServiceKind::Api))
+}
+
+fn takes_new(origin: &Origin, role: Role, service: ServiceKind, now: Duration) -> bool {
+    offers(origin, service)
+        && origin.draining.is_none()
+        && origin.health.available(service, now)
+        && (role == Role::Play || origin.role == OriginRole::Origin)
+}
+
+fn at_capacity(origin: &Origin, flows: u32, streams: u32) -> bool {
+    let rate = origin.load.rate;
+    let bits = rate.bits_per_second_in.saturating_add(rate.bits_per_second_out);
+    origin.capacity.bits_per_second.is_some_and(|max| bits >= max)
+        || origin.capacity.flows.is_some_and(|max| flows >= max)
+        || origin.capacity.streams.is_some_and(|max| streams >= max)
+}
+
+fn finish(
+    registry: &Registry,
+    request: &PlaceRequest<'_>,
+    (index, stream): (u16, u32),
+    reason: Reason,
+    now: Duration,
+) -> Result<Placement, PlaceError> {
+    let service = service_of(request.protocol);
+    let origin = registry.get(index).ok_or(PlaceError::NoOrigin)?;
+    let endpoint = endpoint(origin, service, request.vip, stream)
+        .ok_or_else(|| PlaceError::NoEndpoint { origin: origin.id.clone() })?;
+    let generation = registry.generation(index) as u16;
+    Ok(Placement {
+        origin: index,
+        generation,
+        origin_id: origin.id.clone(),
+        endpoint,
+        service,
+        stream,
+        reason,
+        placed_at: now,
+    })
+}
+
+/// One of an origin's listeners: of the VIP's address family where there is one, always the same for a stream.
+pub fn endpoint(origin: &Origin, service: ServiceKind, vip: IpAddr, stream: u32) -> Option<SocketAddr> {
+    let all = origin.endpoints.get(service);
+    let same: Vec<SocketAddr> = all.iter().filter(|a| a.is_ipv4() == vip.is_ipv4()).copied().collect();
+    let list = if same.is_empty() { all } else { &same };
+    list.get(stream as usize % list.len().max(1)).copied()
+}

@@ -1,0 +1,390 @@
+//! Which stream is on which origin, and how many flows carry it. Pure; time is an argument.
+//!
+//! A stream has at most one origin. Its index stays while any flow or lease is left, also when its origin dies and it
+//! is placed anew: flows and maps refer to it. Flows are counted by where they were placed, so that those of a dead
+//! origin, or viewers that a publisher has left behind, are told from those that serve.
+
+use crate::flow::{Protocol, Role};
+use crate::placement::Rate;
+use crate::recognize::StreamKey;
+use balancer_common::abi::capacity;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Index 0 is "no stream".
+pub const STREAMS_MAX: usize = capacity::STREAMS as usize - 1;
+/// How long a viewer of a stream that nobody publishes keeps it where it is.
+pub const VIEWER_LEASE: Duration = Duration::from_secs(10);
+/// How long a stream that was published stays after its last flow: an encoder that reconnects finds its viewers, and
+/// those of HLS, who hold no connection, find the rest of the playlist.
+pub const LINGER: Duration = Duration::from_secs(30);
+
+/// A used index may still stand in a flow that is being reset: this many others are taken first.
+const INDEXES_RESTING: usize = 1024;
+
+/// What the store has to know of a flow, when it opens and when it closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FlowTicket {
+    pub stream: u32,
+    pub origin: u16,
+    pub generation: u16,
+    pub role: Role,
+    pub protocol: Protocol,
+}
+
+/// Flows to be reset: those of `stream` that were placed on this origin, which is not the stream's any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Reset {
+    pub stream: u32,
+    pub origin: u16,
+    pub generation: u16,
+}
+
+/// What `STREAMS` and `STREAM_NAMES` should say of one index.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamChange {
+    pub index: u32,
+    pub key: Arc<StreamKey>,
+    /// Origin index and generation; `None`: remove the entries.
+    pub placed_on: Option<(u16, u16)>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{STREAMS_MAX} streams are known already")]
+pub struct StreamsFull;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    pub origin: u16,
+    pub generation: u16,
+    /// Chosen for a publisher. Else for a viewer, until a publisher says otherwise.
+    pub confirmed: bool,
+}
+
+impl Mapping {
+    pub fn placed_on(&self) -> (u16, u16) {
+        (self.origin, self.generation)
+    }
+}
+
+const PROTOCOLS: [Protocol; 8] = [
+    Protocol::Rtmp,
+    Protocol::Flv,
+    Protocol::Ts,
+    Protocol::Hls,
+    Protocol::Http,
+    Protocol::Srt,
+    Protocol::Webrtc,
+    Protocol::Rtsp,
+];
+
+/// Flows of a stream that were placed on one generation of one origin.
+#[derive(Clone, Debug)]
+struct Group {
+    placed_on: (u16, u16),
+    publishers: u32,
+    players: u32,
+    by_protocol: [u32; PROTOCOLS.len()],
+}
+
+#[derive(Clone, Debug)]
+pub struct Stream {
+    pub key: Arc<StreamKey>,
+    pub index: u32,
+    pub mapping: Option<Mapping>,
+    pub rate: Rate,
+    groups: Vec<Group>,
+    /// Stays until then even without a flow.
+    lease_until: Duration,
+}
+
+impl Stream {
+    fn serving(&self) -> Option<&Group> {
+        let placed_on = self.mapping?.placed_on();
+        self.groups.iter().find(|g| g.placed_on == placed_on)
+    }
+
+    /// Publishers on the stream's origin.
+    pub fn publishers(&self) -> u32 {
+        self.serving().map_or(0, |g| g.publishers)
+    }
+
+    /// Viewers on the stream's origin.
+    pub fn players(&self) -> u32 {
+        self.serving().map_or(0, |g| g.players)
+    }
+
+    /// What they speak.
+    pub fn protocols(&self) -> Vec<Protocol> {
+        let counts = self.serving().map(|g| g.by_protocol).unwrap_or_default();
+        PROTOCOLS.into_iter().zip(counts).filter(|(_, n)| *n > 0).map(|(p, _)| p).collect()
+    }
+}
+
+#[derive(Debug, Default)]
+pub struct Streams {
+    by_key: HashMap<Arc<StreamKey>, u32>,
+    slots: Vec<Option<Stream>>,
+    /// Oldest first, so that an index rests as long as it can before another stream gets it.
+    free: VecDeque<u32>,
+    /// Mapped streams by origin index.
+    per_origin: HashMap<u16, u32>,
+    changes: BTreeSet<u32>,
+    /// The keys of streams that are gone but not yet reported.
+    gone: HashMap<u32, Arc<StreamKey>>,
+    resets: BTreeSet<Reset>,
+}
+
+impl Streams {
+    pub fn get(&self, key: &StreamKey) -> Option<&Stream> {
+        self.by_index(*self.by_key.get(key)?)
+    }
+
+    pub fn by_index(&self, index: u32) -> Option<&Stream> {
+        self.slots.get(index as usize)?.as_ref()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &Stream> {
+        self.slots.iter().flatten()
+    }
+
+    pub fn len(&self) -> usize {
+        self.by_key.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.by_key.is_empty()
+    }
+
+    /// Streams that are on an origin.
+    pub fn on(&self, origin: u16) -> u32 {
+        self.per_origin.get(&origin).copied().unwrap_or(0)
+    }
+
+    /// Puts a stream on an origin, or moves it there. Viewers elsewhere are reset once a publisher is connected.
+    pub fn assign(&mut self, key: &Arc<StreamKey>, mapping: Mapping, now: Duration) -> Result<u32, StreamsFull> {
+        let index = match self.by_key.get(key.as_ref()) {
+            Some(index) => *index,
+            None => self.insert(key)?,
+        };
+        self.map(index, Some(mapping));
+        self.renew(index, now);
+        Ok(index)
+    }
+
+    /// Somebody asked for it.
+    pub fn renew(&mut self, index: u32, now: Duration) {
+        if let Some(stream) = self.slot_mut(index) {
+            let confirmed = stream.mapping.is_some_and(|m| m.confirmed);
+            let until = now + if confirmed { LINGER } else { VIEWER_LEASE };
+            stream.lease_until = stream.lease_until.max(until);
+        }
+    }
+
+    /// A stream that an earlier process left in the maps.
+    pub fn adopt(&mut self, index: u32, key: &Arc<StreamKey>, mapping: Mapping, now: Duration) -> bool {
+        let at = index as usize;
+        if at == 0 || at > STREAMS_MAX || self.by_index(index).is_some() || self.by_key.contains_key(key.as_ref()) {
+            return false;
+        }
+        while self.slots.len() <= at {
+            // Slot 0 stays unused; what is skipped is free.
+            if !self.slots.is_empty() && self.slots.len() != at {
+                self.free.push_back(self.slots.len() as u32);
+            }
+            self.slots.push(None);
+        }
+        self.free.retain(|i| *i != index);
+        self.put(index, key);
+        self.map(index, Some(mapping));
+        self.renew(index, now);
+        true
+    }
+
+    pub fn flow_opened(&mut self, ticket: FlowTicket) {
+        let placed_on = (ticket.origin, ticket.generation);
+        let Some(stream) = self.slot_mut(ticket.stream) else { return };
+        let group = match stream.groups.iter_mut().position(|g| g.placed_on == placed_on) {
+            Some(at) => &mut stream.groups[at],
+            None => {
+                stream.groups.push(Group { placed_on, publishers: 0, players: 0, by_protocol: [0; PROTOCOLS.len()] });
+                let last = stream.groups.len() - 1;
+                &mut stream.groups[last]
+            }
+        };
+        *group.of_role(ticket.role) += 1;
+        *group.of_protocol(ticket.protocol) += 1;
+        let left_behind: Vec<Reset> = match stream.mapping {
+            Some(m) if ticket.role == Role::Publish && m.placed_on() == placed_on => stream.elsewhere().collect(),
+            _ => Vec::new(),
+        };
+        self.resets.extend(left_behind);
+    }
+
+    pub fn flow_closed(&mut self, ticket: FlowTicket, now: Duration) {
+        let placed_on = (ticket.origin, ticket.generation);
+        let Some(stream) = self.slot_mut(ticket.stream) else { return };
+        if let Some(at) = stream.groups.iter().position(|g| g.placed_on == placed_on) {
+            let group = &mut stream.groups[at];
+            let (of_role, of_protocol) = (group.of_role(ticket.role), ticket.protocol);
+            *of_role = of_role.saturating_sub(1);
+            *group.of_protocol(of_protocol) = group.of_protocol(of_protocol).saturating_sub(1);
+            if group.publishers == 0 && group.players == 0 {
+                stream.groups.swap_remove(at);
+            }
+        }
+        self.renew(ticket.stream, now);
+        self.remove_if_unused(ticket.stream, now);
+    }
+
+    /// The origin's flows have ended: its streams are free to be placed anew.
+    pub fn free_origin(&mut self, origin: u16, now: Duration) {
+        if self.on(origin) == 0 {
+            return;
+        }
+        let on_it = |s: &Stream| s.mapping.is_some_and(|m| m.origin == origin);
+        let indexes: Vec<u32> = self.iter().filter(|s| on_it(s)).map(|s| s.index).collect();
+        for index in indexes {
+            self.map(index, None);
+            self.remove_if_unused(index, now);
+        }
+    }
+
+    /// Takes a stream off its origin by an operator's word; its flows are to be reset.
+    pub fn release(&mut self, key: &StreamKey, now: Duration) -> Option<u32> {
+        let index = *self.by_key.get(key)?;
+        self.map(index, None);
+        let resets: Vec<Reset> = self.by_index(index)?.elsewhere().collect();
+        self.resets.extend(resets);
+        self.remove_if_unused(index, now);
+        Some(index)
+    }
+
+    /// A measurement; streams that are not in it carry nothing.
+    pub fn set_rates(&mut self, rates: &HashMap<u32, Rate>) {
+        for stream in self.slots.iter_mut().flatten() {
+            stream.rate = rates.get(&stream.index).copied().unwrap_or_default();
+        }
+    }
+
+    /// Streams whose lease has run out and that no flow carries are gone.
+    pub fn tick(&mut self, now: Duration) {
+        let unused: Vec<u32> = self.iter().filter(|s| s.is_unused(now)).map(|s| s.index).collect();
+        for index in unused {
+            self.remove_if_unused(index, now);
+        }
+    }
+
+    /// What the maps should say of every stream that has changed since the last call.
+    pub fn take_changes(&mut self) -> Vec<StreamChange> {
+        let changed = std::mem::take(&mut self.changes);
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        // What is gone first: its name, or its index, may be another's by now.
+        let gone = gone.map(|(index, key)| StreamChange { index, key, placed_on: None });
+        let there = changed.into_iter().filter_map(|index| self.by_index(index)).map(|stream| StreamChange {
+            index: stream.index,
+            key: stream.key.clone(),
+            placed_on: stream.mapping.map(|m| m.placed_on()),
+        });
+        gone.chain(there).collect()
+    }
+
+    pub fn take_resets(&mut self) -> Vec<Reset> {
+        std::mem::take(&mut self.resets).into_iter().collect()
+    }
+
+    pub fn has_news(&self) -> bool {
+        !self.changes.is_empty() || !self.resets.is_empty()
+    }
+
+    fn slot_mut(&mut self, index: u32) -> Option<&mut Stream> {
+        self.slots.get_mut(index as usize)?.as_mut()
+    }
+
+    fn insert(&mut self, key: &Arc<StreamKey>) -> Result<u32, StreamsFull> {
+        if self.slots.is_empty() {
+            self.slots.push(None);
+        }
+        let at_limit = self.slots.len() > STREAMS_MAX;
+        let index = if at_limit || self.free.len() > INDEXES_RESTING {
+            self.free.pop_front().ok_or(StreamsFull)?
+        } else {
+            self.slots.push(None);
+            self.slots.len() as u32 - 1
+        };
+        self.put(index, key);
+        Ok(index)
+    }
+
+    fn put(&mut self, index: u32, key: &Arc<StreamKey>) {
+        self.by_key.insert(key.clone(), index);
+        self.slots[index as usize] = Some(Stream {
+            key: key.clone(),
+            index,
+            mapping: None,
+            rate: Rate::default(),
+            groups: Vec::new(),
+            lease_until: Duration::ZERO,
+        });
+    }
+
+    /// The one place where a mapping changes.
+    fn map(&mut self, index: u32, mapping: Option<Mapping>) {
+        let Some(stream) = self.slots.get_mut(index as usize).and_then(Option::as_mut) else { return };
+        let old = std::mem::replace(&mut stream.mapping, mapping);
+        if let Some(old) = old
+            && let Some(count) = self.per_origin.get_mut(&old.origin)
+        {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(new) = mapping {
+            *self.per_origin.entry(new.origin).or_default() += 1;
+        }
+        if old.map(|m| m.placed_on()) != mapping.map(|m| m.placed_on()) {
+            self.changes.insert(index);
+        }
+    }
+
+    fn remove_if_unused(&mut self, index: u32, now: Duration) {
+        let Some(stream) = self.by_index(index).filter(|s| s.is_unused(now)) else { return };
+        let key = stream.key.clone();
+        self.map(index, None);
+        self.by_key.remove(&key);
+        self.slots[index as usize] = None;
+        self.free.push_back(index);
+        self.changes.insert(index);
+        self.gone.entry(index).or_insert(key);
+    }
+}
+
+impl Stream {
+    /// Nothing is left of it: no flow, and no mapping that a lease still keeps.
+    fn is_unused(&self, now: Duration) -> bool {
+        self.groups.is_empty() && (self.mapping.is_none() || self.lease_until <= now)
+    }
+
+    /// Flows that are not on the stream's origin. Those of an earlier generation of it end with that.
+    fn elsewhere(&self) -> impl Iterator<Item = Reset> + '_ {
+        let home = self.mapping.map(|m| m.origin);
+        self.groups.iter().filter(move |g| Some(g.placed_on.0) != home).map(|g| {
+            let (origin, generation) = g.placed_on;
+            Reset { stream: self.index, origin, generation }
+        })
+    }
+}
+
+impl Group {
+    fn of_role(&mut self, role: Role) -> &mut u32 {
+        match role {
+            Role::Publish => &mut self.publishers,
+            Role::Play => &mut self.players,
+        }
+    }
+
+    fn of_protocol(&mut self, protocol: Protocol) -> &mut u32 {
+        // Every protocol is in the list; the first stands in for one that is not.
+        let at = PROTOCOLS.iter().position(|p| *p == protocol).unwrap_or(0);
+        &mut self.by_protocol[at]
+    }
+}

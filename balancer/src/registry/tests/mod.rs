@@ -1,0 +1,4 @@
+//! Tests over several parts of the registry.
+
+mod origins;
+mod streams;
