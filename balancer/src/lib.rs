@@ -14,3 +14,4 @@ pub mod placement;
 pub mod recognize;
 pub mod registry;
 pub mod slowpath;
+pub mod store;

@@ -1,0 +1,259 @@
+//! What is shared by everything that serves: origins, streams and where they are, behind one lock.
+//!
+//! Today it lives in memory. What would take a round trip in a store that several hosts share (placing, registering,
+//! an operator's word) is `async` from the start; what one host sees for itself (connections, flows, rates) is not. It
+//! touches no map: a reconciler waits on [`Store::subscribe`], takes [`Store::take_changes`] and makes the maps equal.
+
+mod clock;
+mod view;
+
+pub use clock::Clock;
+pub use view::{OriginView, StreamView};
+
+use crate::config::{DefaultOrigin, Policy};
+use crate::counters::Counters;
+use crate::placement::{Loads, PlaceError, PlaceRequest, Placement, Placer};
+use crate::recognize::StreamKey;
+use crate::registry::{
+    Admission, ConnectFailure, DesiredOrigin, FlowTicket, Mapping, Name, OriginSpec, RegisterError, Registered,
+    Registry, Reset, SrsRegistration, StreamChange, Streams,
+};
+use balancer_common::abi::ServiceKind;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+pub struct StoreSettings {
+    pub policy: Policy,
+    pub origin_ttl: Duration,
+    pub default_origin: Option<DefaultOrigin>,
+    pub admission: Admission,
+}
+
+pub struct Store {
+    state: Mutex<State>,
+    changed: watch::Sender<u64>,
+    counters: Arc<Counters>,
+}
+
+struct State {
+    registry: Registry,
+    streams: Streams,
+    placer: Placer,
+}
+
+/// Everything that has changed since the last time, for the one reconciler.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// What `ORIGINS` should say, whole; `None`: as before. A flow whose placement has another generation than its
+    /// origin has here, or whose origin is not `Up`, is to be reset; the kernel does so to those that are spliced.
+    pub origins: Option<Vec<DesiredOrigin>>,
+    /// In this order: a name may go and come again.
+    pub streams: Vec<StreamChange>,
+    /// Viewers that a publisher has left behind, and streams that an operator has ended.
+    pub resets: Vec<Reset>,
+}
+
+impl Store {
+    /// Before anything is served or registered, adopt what an earlier process has left.
+    pub fn new(settings: StoreSettings, counters: Arc<Counters>) -> Result<Self, RegisterError> {
+        let StoreSettings { policy, origin_ttl, default_origin, admission } = settings;
+        let registry = Registry::new(admission, origin_ttl, default_origin.as_ref())?;
+        let state = Mutex::new(State { registry, streams: Streams::default(), placer: Placer::new(policy) });
+        Ok(Self { state, changed: watch::Sender::new(0), counters })
+    }
+
+    /// Wakes when [`Store::take_changes`] has something. The number only counts.
+    pub fn subscribe(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    pub fn take_changes(&self) -> Changes {
+        let State { registry, streams, .. } = &mut *self.lock();
+        let origins = registry.take_changed().then(|| registry.desired());
+        Changes { origins, streams: streams.take_changes(), resets: streams.take_resets() }
+    }
+
+    pub fn desired_origins(&self) -> Vec<DesiredOrigin> {
+        self.lock().registry.desired()
+    }
+
+    /// Which origin a stream's client goes to. Counted by its reason.
+    pub async fn place(&self, request: &PlaceRequest<'_>, now: Duration) -> Result<Placement, PlaceError> {
+        let result = self.change(|state| {
+            let State { registry, streams, placer } = state;
+            placer.place(registry, streams, request, now)
+        });
+        self.counters.count(match &result {
+            Ok(placement) => placement.reason,
+            Err(error) => error.reason(),
+        });
+        result
+    }
+
+    /// Answers whether the origin died of it.
+    pub fn connect_failed(&self, placement: &Placement, failure: ConnectFailure, now: Duration) -> bool {
+        self.change(|State { registry, streams, .. }| {
+            let placed_on = (placement.origin, placement.generation);
+            let died = registry.connect_failed(placed_on, placement.service, failure, placement.placed_at, now);
+            if died {
+                streams.free_origin(placement.origin, now);
+            }
+            died
+        })
+    }
+
+    /// Answers whether the origin was dead until now. Then `ORIGINS` says so still, and a flow must not be spliced
+    /// before the reconciler has run: the kernel would reset it.
+    pub fn connect_succeeded(&self, placement: &Placement) -> bool {
+        self.change(|state| {
+            state.registry.connect_succeeded((placement.origin, placement.generation), placement.service)
+        })
+    }
+
+    /// Once for every flow, adopted ones too.
+    pub fn flow_opened(&self, ticket: FlowTicket) {
+        self.change(|state| {
+            state.registry.flow_opened(ticket.origin);
+            state.streams.flow_opened(ticket);
+        });
+    }
+
+    /// Once for every flow that was opened, with the same ticket.
+    pub fn flow_closed(&self, ticket: FlowTicket, now: Duration) {
+        self.change(|state| {
+            state.registry.flow_closed(ticket.origin);
+            state.streams.flow_closed(ticket, now);
+        });
+    }
+
+    /// About once a second.
+    pub fn set_loads(&self, loads: &Loads) {
+        let State { registry, streams, .. } = &mut *self.lock();
+        registry.set_loads(&loads.origins);
+        streams.set_rates(&loads.streams);
+    }
+
+    /// Leases and deadlines; about once a second.
+    pub fn tick(&self, now: Duration) {
+        self.change(|State { registry, streams, .. }| {
+            for origin in registry.tick(now) {
+                streams.free_origin(origin, now);
+            }
+            streams.tick(now);
+        });
+    }
+
+    pub async fn register(&self, beat: &SrsRegistration, now: Duration) -> Result<Registered, RegisterError> {
+        self.change(|state| state.after(now, |registry| registry.register(beat, now)))
+    }
+
+    pub async fn put_origin(&self, id: &Name, spec: &OriginSpec, now: Duration) -> Result<Registered, RegisterError> {
+        self.change(|state| state.after(now, |registry| registry.put(id, spec, now)))
+    }
+
+    /// `None`: there is no such origin.
+    pub async fn delete_origin(&self, id: &str, now: Duration) -> Result<Option<u16>, RegisterError> {
+        self.change(|State { registry, streams, .. }| {
+            let removed = registry.remove(id, now)?;
+            if let Some(index) = removed {
+                streams.free_origin(index, now);
+            }
+            Ok(removed)
+        })
+    }
+
+    /// No new streams, until [`Store::undrain`]. At `deadline` what is left is reset.
+    pub async fn drain(&self, id: &str, deadline: Option<Duration>) -> Option<u16> {
+        self.change(|state| state.registry.drain(id, deadline))
+    }
+
+    pub async fn undrain(&self, id: &str) -> Option<u16> {
+        self.change(|state| state.registry.undrain(id))
+    }
+
+    /// Ends a stream: its flows are to be reset, and who comes next decides anew. `false`: there is no such stream.
+    pub async fn delete_stream(&self, key: &StreamKey, now: Duration) -> bool {
+        self.change(|state| state.streams.release(key, now).is_some())
+    }
+
+    /// From the `ORIGINS` map of an earlier process. `false`: its flows have to go.
+    pub fn adopt_origin(&self, index: u16, id: &str, generation: u32, now: Duration) -> bool {
+        self.change(|state| state.registry.adopt(index, id, generation, now))
+    }
+
+    /// From `STREAMS` and `STREAM_NAMES`, after the origins. `false`: the entries are stale.
+    pub fn adopt_stream(&self, index: u32, key: &Arc<StreamKey>, placed_on: (u16, u16), now: Duration) -> bool {
+        self.change(|State { registry, streams, .. }| {
+            let (origin, generation) = placed_on;
+            let mapping = Mapping { origin, generation, confirmed: true };
+            registry.is_current(placed_on) && streams.adopt(index, key, mapping, now)
+        })
+    }
+
+    /// Where an adopted flow reaches its origin.
+    pub fn learn_endpoint(&self, origin: u16, service: ServiceKind, address: SocketAddr) {
+        self.change(|state| state.registry.learn_endpoint(origin, service, address));
+    }
+
+    /// A listener of an origin, as long as what was placed on it holds: WHIP needs `api` beside `rtc`.
+    pub fn endpoint(&self, placement: &Placement, service: ServiceKind) -> Option<SocketAddr> {
+        let state = self.lock();
+        let current = state.registry.is_current((placement.origin, placement.generation));
+        let origin = state.registry.get(placement.origin).filter(|_| current)?;
+        crate::placement::endpoint(origin, service, placement.endpoint.ip(), placement.stream)
+    }
+
+    pub fn origins(&self, now: Duration) -> Vec<OriginView> {
+        let state = self.lock();
+        state.registry.live().map(|(index, _)| index).filter_map(|index| state.origin_view(index, now)).collect()
+    }
+
+    pub fn origin(&self, id: &str, now: Duration) -> Option<OriginView> {
+        let state = self.lock();
+        state.origin_view(state.registry.index_of(id)?, now)
+    }
+
+    pub fn streams(&self) -> Vec<StreamView> {
+        let state = self.lock();
+        state.streams.iter().map(|s| state.stream_view(s)).collect()
+    }
+
+    pub fn stream(&self, key: &StreamKey) -> Option<StreamView> {
+        let state = self.lock();
+        state.streams.get(key).map(|s| state.stream_view(s))
+    }
+
+    /// Runs a change and wakes the reconciler when it has something to do.
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let mut state = self.lock();
+        let result = change(&mut state);
+        let news = state.registry.is_changed() || state.streams.has_news();
+        drop(state);
+        if news {
+            self.changed.send_modify(|n| *n += 1);
+        }
+        result
+    }
+
+    /// A panic under the lock leaves counts that may be off by one, not a reason to stop serving.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// A registration, and the end of the streams whose origin it replaces.
+    fn after(
+        &mut self,
+        now: Duration,
+        register: impl FnOnce(&mut Registry) -> Result<Registered, RegisterError>,
+    ) -> Result<Registered, RegisterError> {
+        let registered = register(&mut self.registry)?;
+        for origin in &registered.ended {
+            self.streams.free_origin(*origin, now);
+        }
+        Ok(registered)
+    }
+}
