@@ -18,6 +18,7 @@ pub fn command() -> Command {
              Exit status: 0 done, 1 it failed, 2 the command or the configuration is wrong.",
         )
         .subcommand(run())
+        .subcommand(check())
         .subcommands(VIEWS.iter().map(view))
         .subcommand(origin("drain").about("Let an origin run empty: no new streams, live ones stay until they end"))
         .subcommand(origin("undrain").about("Let a drained origin take new streams again"))
@@ -48,6 +49,17 @@ fn run() -> Command {
                 .action(ArgAction::SetTrue)
                 .help("Print the resulting settings, where each came from, and end"),
         )
+}
+
+fn check() -> Command {
+    with_settings(Command::new("check"), |_| true)
+        .about("Look over settings and host: is everything there that `run` with the same flags needs?")
+        .after_help(
+            "Changes nothing, and may run beside a running balancer, whose origins it then tries to reach. What keeps \
+             the kernel from forwarding is a warning with --xdp-mode auto (all would be relayed) and an error with \
+             native or generic. Exit status 1 if there is an error.",
+        )
+        .arg(Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print the findings as JSON"))
 }
 
 fn view(view: &'static View) -> Command {

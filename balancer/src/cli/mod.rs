@@ -3,6 +3,7 @@
 
 mod args;
 mod ask;
+mod check;
 mod client;
 mod inputs;
 mod logging;
@@ -18,6 +19,11 @@ const FAILURE: u8 = 1;
 /// The command or the configuration is wrong: trying again without changing it is useless.
 const USAGE: u8 = 2;
 
+/// The command has said itself what is wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("failed")]
+struct Failed;
+
 /// The whole program, from the process's arguments to its exit status.
 pub fn main() -> ExitCode {
     let matches = match args::command().try_get_matches() {
@@ -30,6 +36,9 @@ pub fn main() -> ExitCode {
         }
     };
     let Err(error) = dispatch(&matches) else { return ExitCode::SUCCESS };
+    if error.is::<Failed>() {
+        return ExitCode::from(FAILURE);
+    }
     let is_usage = error.is::<crate::config::problem::ConfigError>();
     for line in format!("{error:#}").lines() {
         eprintln!("balancer: {line}");
@@ -41,6 +50,7 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<()> {
     let Some((command, args)) = matches.subcommand() else { unreachable!("clap demands a command") };
     match command {
         "run" => run::run(args),
+        "check" => check::check(args),
         "drain" | "undrain" => ask::change_origin(command, args),
         "unload" => unload::unload(args),
         "example-config" => Ok(output::emit(&crate::config::show::example())?),

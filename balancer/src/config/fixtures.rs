@@ -1,6 +1,6 @@
 //! Made-up environments, files and hosts for the tests of this area.
 
-use super::host::{HostFacts, InterfaceAddress};
+use super::host::{HostFacts, Interface, InterfaceAddress};
 use super::layers::Inputs;
 use super::table;
 use std::collections::BTreeMap;
@@ -15,12 +15,16 @@ pub fn host() -> HostFacts {
         is_main: true,
     };
     HostFacts {
-        interfaces: ["lo", "eth0", "eth1"].map(String::from).to_vec(),
+        interfaces: [(1, "lo"), (2, "eth0"), (3, "eth1")].map(|(index, name)| interface(index, name)).to_vec(),
         addresses: vec![address("lo", "127.0.0.1"), address("eth0", "192.0.2.10"), address("eth1", "10.0.0.10")],
         default_route: Some("eth0".into()),
         local_ports: Some(32768..=60999),
         reserved_ports: Vec::new(),
     }
+}
+
+pub fn interface(index: u32, name: &str) -> Interface {
+    Interface { index, name: name.into(), mtu: 1500, is_up: true, is_loopback: name == "lo", ..Interface::default() }
 }
 
 /// No flags, variables or files.

@@ -2,17 +2,17 @@
 //! only module of the configuration that looks; everybody else is handed [`HostFacts`], and tests make them up.
 
 use futures_util::TryStreamExt;
+use rtnetlink::RouteMessageBuilder;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkInfo, LinkMessage, LinkXdp};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteHeader, RouteMessage};
-use rtnetlink::{Handle, RouteMessageBuilder};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostFacts {
-    pub interfaces: Vec<String>,
+    pub interfaces: Vec<Interface>,
     pub addresses: Vec<InterfaceAddress>,
     /// The interface of the default route, IPv4's if there is one.
     pub default_route: Option<String>,
@@ -20,6 +20,20 @@ pub struct HostFacts {
     pub local_ports: Option<RangeInclusive<u16>>,
     /// `net.ipv4.ip_local_reserved_ports`.
     pub reserved_ports: Vec<RangeInclusive<u16>>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    pub index: u32,
+    pub mtu: u32,
+    /// Administratively up, and with a carrier.
+    pub is_up: bool,
+    pub is_loopback: bool,
+    /// `veth`, `vlan`, ...; none for hardware.
+    pub kind: Option<String>,
+    /// Id of the XDP program that is attached.
+    pub xdp_program: Option<u32>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +57,10 @@ impl HostFacts {
         facts.reserved_ports =
             sysctl("net/ipv4/ip_local_reserved_ports").map(|text| parse_ranges(&text)).unwrap_or_default();
         facts
+    }
+
+    pub fn interface(&self, name: &str) -> Option<&Interface> {
+        self.interfaces.iter().find(|interface| interface.name == name)
     }
 
     /// The address by which others know an interface: IPv4 if it has one.
@@ -86,10 +104,12 @@ fn parse_ranges(text: &str) -> Vec<RangeInclusive<u16>> {
 async fn network() -> anyhow::Result<HostFacts> {
     let (connection, handle, _) = rtnetlink::new_connection()?;
     tokio::spawn(connection);
-    let names = interface_names(&handle).await?;
-    let mut facts =
-        HostFacts { interfaces: names.iter().map(|(_, name)| name.clone()).collect(), ..HostFacts::default() };
-    let names: HashMap<u32, String> = names.into_iter().collect();
+    let mut facts = HostFacts::default();
+    let mut links = handle.link().get().execute();
+    while let Some(link) = links.try_next().await? {
+        facts.interfaces.push(interface(&link));
+    }
+    let names: HashMap<u32, String> = facts.interfaces.iter().map(|i| (i.index, i.name.clone())).collect();
     let mut addresses = handle.address().get().execute();
     while let Some(message) = addresses.try_next().await? {
         facts.addresses.extend(interface_address(&message, &names));
@@ -112,17 +132,34 @@ async fn network() -> anyhow::Result<HostFacts> {
     Ok(facts)
 }
 
-async fn interface_names(handle: &Handle) -> Result<Vec<(u32, String)>, rtnetlink::Error> {
-    let mut names = Vec::new();
-    let mut links = handle.link().get().execute();
-    while let Some(link) = links.try_next().await? {
-        let name = link.attributes.iter().find_map(|a| match a {
-            LinkAttribute::IfName(name) => Some(name.clone()),
-            _ => None,
-        });
-        names.extend(name.map(|name| (link.header.index, name)));
+fn interface(link: &LinkMessage) -> Interface {
+    let flags = link.header.flags;
+    let mut interface = Interface {
+        index: link.header.index,
+        is_up: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        is_loopback: flags.contains(LinkFlags::Loopback),
+        ..Interface::default()
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => interface.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => interface.mtu = *mtu,
+            LinkAttribute::LinkInfo(infos) => {
+                interface.kind = infos.iter().find_map(|info| match info {
+                    LinkInfo::Kind(kind) => Some(kind.to_string()),
+                    _ => None,
+                });
+            }
+            LinkAttribute::Xdp(all) => {
+                interface.xdp_program = all.iter().find_map(|xdp| match xdp {
+                    LinkXdp::ProgId(id) if *id != 0 => Some(*id),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
     }
-    Ok(names)
+    interface
 }
 
 fn interface_address(message: &AddressMessage, names: &HashMap<u32, String>) -> Option<InterfaceAddress> {
@@ -214,6 +251,7 @@ mod tests {
     #[test]
     fn this_host_can_be_looked_at() {
         let facts = HostFacts::look();
-        assert!(facts.interfaces.iter().any(|name| name == "lo"), "{facts:?}");
+        let lo = facts.interface("lo").unwrap();
+        assert!(lo.is_loopback && lo.mtu > 0, "{facts:?}");
     }
 }

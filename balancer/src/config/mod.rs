@@ -3,7 +3,7 @@
 //! [`resolve`] makes `Settings` of it. Nothing here opens a socket; looking at the host is [`host`]'s alone.
 
 #[cfg(test)]
-mod fixtures;
+pub mod fixtures;
 pub mod host;
 pub mod layers;
 pub mod problem;

@@ -74,6 +74,13 @@ pub(super) fn warnings(settings: &Settings, sources: &Sources) -> Vec<String> {
             settings.system_api
         ));
     }
+    let everybody = settings.allow_register.iter().any(|network| network.prefix_len() == 0);
+    if everybody && !settings.system_api.ip().is_loopback() {
+        warnings.push(format!(
+            "allow_register: everybody who reaches {} may register an origin; name the origins' network",
+            settings.system_api
+        ));
+    }
     if settings.grace_quit_timeout > settings.force_quit_timeout {
         warnings.push(format!(
             "force_quit_timeout, {:?}, ends the process before grace_quit_timeout, {:?}, is over; raise the former",
@@ -99,10 +106,11 @@ pub fn host_problems(settings: &Settings, sources: &Sources, host: &HostFacts) -
         return problems;
     }
     let source = |name| sources.get(name).filter(|s: &&Source| s.is_explicit());
-    for name in settings.interfaces.iter().filter(|name| !host.interfaces.is_empty() && !host.interfaces.contains(name))
+    let known = || host.interfaces.iter().map(|interface| interface.name.as_str());
+    for name in settings.interfaces.iter().filter(|name| !host.interfaces.is_empty() && host.interface(name).is_none())
     {
-        let have = host.interfaces.join(", ");
-        let remedy = match nearest(name, host.interfaces.iter().map(String::as_str)) {
+        let have = known().collect::<Vec<_>>().join(", ");
+        let remedy = match nearest(name, known()) {
             Some(near) => format!("did you mean {near}? The host has {have}"),
             None => format!("name one of {have}"),
         };

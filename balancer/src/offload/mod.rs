@@ -11,7 +11,7 @@ mod tracks;
 
 pub use load::{Interface, LoadError};
 pub use maps::{Half, MapUsage, SpliceError, SplicedFlow, StreamEntry};
-pub use pins::{Unloaded, unload};
+pub use pins::{Unloaded, links, unload};
 pub use tracks::{TrackError, TrackHandle};
 
 use balancer_common::abi::{self, FlowKey, Origin, Reason, ReasonCount};

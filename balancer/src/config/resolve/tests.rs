@@ -205,6 +205,7 @@ fn what_is_merely_odd_is_a_warning() {
         assert!(warnings.contains(message), "{warnings}");
     };
     warned(&[("grace_quit_timeout", "60s")], "force_quit_timeout, 30s, ends the process before");
+    warned(&[("allow_register", "0.0.0.0/0")], "everybody who reaches 0.0.0.0:12025 may register");
     warned(&[("rtmp", "21935")], "port 21935 lies in source_ports, 20000-32767");
 }
 
