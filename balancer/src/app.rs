@@ -1,7 +1,122 @@
-//! Wires the parts together. (A stub: the parts are on their way.)
+//! Wires the parts together, starts the tasks, and ends them in order.
 
-use crate::config::Settings;
+mod adopt;
+mod banner;
+mod shutdown;
+mod tasks;
 
-pub async fn run(_settings: Settings) -> anyhow::Result<()> {
-    anyhow::bail!("this build has no balancer in it yet")
+use crate::config::host::HostFacts;
+use crate::config::{Settings, XdpMode};
+use crate::counters::Counters;
+use crate::live::Live;
+use crate::offload::Offload;
+use crate::reconcile::Reconciler;
+use crate::registry::{Admission as Networks, Transport};
+use crate::slowpath::{self, Admission, Bound, Context, PortPool};
+use crate::store::{Clock, Store, StoreSettings};
+use anyhow::Context as _;
+use balancer_common::abi::{Reason, ServiceKind};
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use tokio::sync::watch;
+use tracing::warn;
+
+/// What nginx-rtmp announces unless told otherwise; replaced by what the first origin says.
+const CHUNK_SIZE: u32 = 4096;
+
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let settings = Arc::new(settings);
+    let offload = load(&settings)?;
+    let bound = slowpath::bind(&settings.rtmp, &settings.vips, segment_max(&settings))?;
+    // It runs a small runtime of its own.
+    let host = tokio::task::spawn_blocking(HostFacts::look).await.context("cannot look at the host's addresses")?;
+    let ctx = assemble(settings, offload, &bound, &host)?;
+    adopt::adopt(&ctx);
+    ctx.reconciler.run();
+    if let Some(offload) = &ctx.offload {
+        let services: Vec<_> = bound.iter().map(|b| (b.address, ServiceKind::Rtmp)).collect();
+        offload.set_services(&services);
+    }
+
+    let (stop, stopped) = watch::channel(false);
+    let addresses: Vec<SocketAddr> = bound.iter().map(|b| b.address).collect();
+    let api = tasks::start(&ctx, bound, &stopped).await?;
+    banner::print(&ctx, &addresses);
+    shutdown::serve_until_stopped(&ctx, stop, api).await
+}
+
+fn load(settings: &Settings) -> anyhow::Result<Option<Arc<Offload>>> {
+    if settings.xdp_mode == XdpMode::Off {
+        return Ok(None);
+    }
+    match Offload::load(&settings.pin_path, &settings.interfaces, settings.xdp_mode) {
+        Ok(offload) => Ok(Some(Arc::new(offload))),
+        Err(error) if settings.xdp_mode == XdpMode::Auto => {
+            let error = anyhow::Error::new(error);
+            warn!(reason = Reason::SpliceOff.label(), "no fast path, everything is relayed: {error:#}");
+            Ok(None)
+        }
+        Err(error) => Err(error).context("--xdp-mode asks for a fast path that cannot be had"),
+    }
+}
+
+fn assemble(
+    settings: Arc<Settings>,
+    offload: Option<Arc<Offload>>,
+    bound: &[Bound],
+    host: &HostFacts,
+) -> anyhow::Result<Arc<Context>> {
+    let clock = Clock::start();
+    let counters = Arc::new(Counters::default());
+    let networks = Networks { networks: origin_networks(&settings, host), own: own_endpoints(&settings, bound) };
+    let store = Store::new(
+        StoreSettings {
+            policy: settings.policy,
+            origin_ttl: settings.origin_ttl,
+            default_origin: settings.default_origin.clone(),
+            admission: networks,
+        },
+        counters.clone(),
+    );
+    let store = Arc::new(store.context("the default origin (PROXY_DEFAULT_BACKEND_*) cannot be used")?);
+    let live = Live::new(store.clone(), offload.clone(), clock);
+    Ok(Arc::new(Context {
+        admission: Admission::new(settings.handshakes_max, settings.handshakes_per_client_max),
+        ports: PortPool::new(settings.source_ports.clone()),
+        reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),
+        usual_chunk_size: AtomicU32::new(CHUNK_SIZE),
+        settings,
+        store,
+        counters,
+        live,
+        offload,
+        clock,
+    }))
+}
+
+/// Where origins may be: what the settings say, else the networks that the host is on. Loopback counts only when a VIP
+/// is there too: an origin at 127.0.0.1 would otherwise be the balancer's own host, seen from a stranger.
+fn origin_networks(settings: &Settings, host: &HostFacts) -> Vec<IpNet> {
+    if let Some(networks) = &settings.origin_networks {
+        return networks.clone();
+    }
+    let loopback = settings.vips.iter().any(IpAddr::is_loopback);
+    let connected = host.addresses.iter().filter_map(|a| IpNet::new(a.ip, a.prefix_len).ok()).map(|n| n.trunc());
+    let connected = connected.filter(|n| loopback || !n.addr().is_loopback());
+    // The default origin was named by the operator: it needs no network.
+    connected.chain(settings.default_origin.iter().map(|o| IpNet::from(o.ip))).collect()
+}
+
+fn own_endpoints(settings: &Settings, bound: &[Bound]) -> Vec<(Transport, SocketAddr)> {
+    bound.iter().map(|b| b.address).chain([settings.system_api]).map(|a| (Transport::Tcp, a)).collect()
+}
+
+/// Largest segment that fits every interface, when they differ: a client must not send what the way to the origin does
+/// not carry. The 40 bytes are those of an IPv4 and a TCP header; IPv6 takes 20 more, from every stack by itself.
+fn segment_max(settings: &Settings) -> Option<u32> {
+    let mtus: Vec<u32> = settings.interfaces.iter().filter_map(|i| slowpath::socket::mtu(i).ok()).collect();
+    let (min, max) = (mtus.iter().min()?, mtus.iter().max()?);
+    (min != max).then(|| min.saturating_sub(40)).filter(|s| *s <= slowpath::socket::SEGMENT_MAX)
 }

@@ -102,6 +102,8 @@ pub struct FlowRecord {
     pub vip: SocketAddr,
     /// Index and id of the origin in the registry.
     pub origin: u16,
+    /// Low half of the origin's generation at the placement.
+    pub origin_generation: u16,
     pub origin_id: Arc<str>,
     pub origin_address: SocketAddr,
     /// The balancer's own address towards the origin.

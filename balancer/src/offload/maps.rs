@@ -12,7 +12,7 @@ use balancer_common::abi::{
 };
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpliceError {
@@ -298,8 +298,10 @@ impl Maps {
         events
     }
 
-    pub fn events_fd(&self) -> RawFd {
-        self.events.as_raw_fd()
+    /// A descriptor of its own for waiting.
+    pub fn events_fd(&self) -> std::io::Result<OwnedFd> {
+        // SAFETY: the ring buffer, and with it its descriptor, outlives this statement.
+        unsafe { BorrowedFd::borrow_raw(self.events.as_raw_fd()) }.try_clone_to_owned()
     }
 
     pub fn neighbour_moved(&mut self, ifindex: u32, old: [u8; 6], new: [u8; 6]) -> usize {

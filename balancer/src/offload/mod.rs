@@ -2,6 +2,7 @@
 //! left. Alone speaks aya. Never sees a stream key but as opaque bytes to be kept beside the flows.
 
 mod devices;
+mod events;
 mod load;
 mod maps;
 mod next_hops;
@@ -9,7 +10,8 @@ pub mod object;
 mod pins;
 mod tracks;
 
-pub use load::{Interface, LoadError};
+pub use events::EventSource;
+pub use load::{Interface, LoadError, boot_seconds, coarse_now};
 pub use maps::{Half, MapUsage, SpliceError, SplicedFlow, StreamEntry};
 pub use pins::{Unloaded, links, unload};
 pub use tracks::{TrackError, TrackHandle};
@@ -125,14 +127,8 @@ impl Offload {
         self.maps().usage()
     }
 
-    /// The events since the last call.
-    pub fn events(&self) -> Vec<(abi::EventKind, FlowKey)> {
+    fn events(&self) -> Vec<(abi::EventKind, FlowKey)> {
         self.maps().events()
-    }
-
-    /// A descriptor that polls readable when events wait.
-    pub fn events_fd(&self) -> std::os::fd::RawFd {
-        self.maps().events_fd()
     }
 
     /// A neighbour's MAC changed: every next hop on `ifindex` with the old one gets the new one.

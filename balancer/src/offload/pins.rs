@@ -52,18 +52,42 @@ pub fn program_path(pins: &Path) -> PathBuf {
     pins.join(PROGRAM)
 }
 
-/// Makes the directory and takes it for this process alone.
-pub fn lock(pins: &Path) -> anyhow::Result<File> {
-    std::fs::create_dir_all(pins)
-        .with_context(|| format!("cannot make {}: is bpffs mounted? mount -t bpf bpf /sys/fs/bpf", pins.display()))?;
-    let dir = File::open(pins).with_context(|| format!("cannot open {}", pins.display()))?;
+/// Where every distribution mounts the bpf file system, and where we do if nobody has.
+const BPFFS: &str = "/sys/fs/bpf";
+
+fn on_bpffs(path: &Path) -> bool {
+    let Ok(dir) = File::open(path) else { return false };
     // SAFETY: zeroed statfs is valid, the descriptor is open.
-    let on_bpffs = unsafe {
+    unsafe {
         let mut fs: libc::statfs = std::mem::zeroed();
         libc::fstatfs(dir.as_raw_fd(), &mut fs) == 0 && fs.f_type as i64 == BPF_FS_MAGIC
-    };
+    }
+}
+
+/// Mounts the bpf file system at its usual place when `pins` is to be there and it is missing.
+fn mount_bpffs(pins: &Path) -> anyhow::Result<()> {
+    if !pins.starts_with(BPFFS) || on_bpffs(Path::new(BPFFS)) {
+        return Ok(());
+    }
+    // SAFETY: NUL-terminated strings, no data.
+    let mounted =
+        unsafe { libc::mount(c"bpf".as_ptr(), c"/sys/fs/bpf".as_ptr(), c"bpf".as_ptr(), 0, std::ptr::null()) } == 0;
+    if mounted {
+        tracing::info!("mounted the bpf file system at {BPFFS}");
+        return Ok(());
+    }
+    Err(std::io::Error::last_os_error())
+        .with_context(|| format!("{BPFFS} is not mounted and cannot be: mount -t bpf bpf {BPFFS}, as root"))
+}
+
+/// Makes the directory and takes it for this process alone.
+pub fn lock(pins: &Path) -> anyhow::Result<File> {
+    mount_bpffs(pins)?;
+    std::fs::create_dir_all(pins)
+        .with_context(|| format!("cannot make {}: is bpffs mounted? mount -t bpf bpf {BPFFS}", pins.display()))?;
+    let dir = File::open(pins).with_context(|| format!("cannot open {}", pins.display()))?;
     anyhow::ensure!(
-        on_bpffs,
+        on_bpffs(pins),
         "{} is not on a bpf file system: mount -t bpf bpf /sys/fs/bpf, or set --pin-path to a folder on one",
         pins.display()
     );

@@ -1,2 +1,55 @@
-//! The slow path.
+//! Ordinary sockets on the VIP ports: accept, recognize, place, connect, relay, and the hand-over to the fast path.
+//!
+//! Works by itself: without a fast path it relays. Asks `offload` for what concerns the kernel and writes no map.
+
+mod admission;
+mod arm;
+mod connection;
+mod handover;
+mod leave;
+mod legs;
+mod listener;
+mod origin_leg;
+mod pipe;
+mod ports;
+pub mod provoke;
+mod relay;
 pub mod socket;
+
+pub use admission::Admission;
+pub use listener::{Bound, bind, serve};
+pub use ports::{PortLease, PortPool};
+
+use crate::config::Settings;
+use crate::counters::Counters;
+use crate::live::Live;
+use crate::offload::Offload;
+use crate::reconcile::Reconciler;
+use crate::store::{Clock, Store};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::time::Duration;
+
+/// What every connection works with.
+pub struct Context {
+    pub settings: Arc<Settings>,
+    pub store: Arc<Store>,
+    pub counters: Arc<Counters>,
+    pub live: Arc<Live>,
+    /// `None`: everything is relayed.
+    pub offload: Option<Arc<Offload>>,
+    pub reconciler: Arc<Reconciler>,
+    pub ports: Arc<PortPool>,
+    pub admission: Arc<Admission>,
+    /// RTMP chunk size that the origins here announce: told to clients ahead, so that nothing has to change when the
+    /// legs are joined.
+    pub usual_chunk_size: AtomicU32,
+    pub clock: Clock,
+}
+
+impl Context {
+    /// Time since the process started: what the pure core takes as "now".
+    pub fn now(&self) -> Duration {
+        self.clock.now()
+    }
+}

@@ -79,6 +79,9 @@ pub fn clamp_window(fd: &impl AsFd, bytes: u32) -> io::Result<()> {
     set(fd, libc::IPPROTO_TCP, TCP_WINDOW_CLAMP, bytes.min(i32::MAX as u32) as i32)
 }
 
+/// Largest value that the kernel takes for `TCP_MAXSEG`; loopback's segments are larger and need no limit.
+pub const SEGMENT_MAX: u32 = 32_767;
+
 /// Announce at most this segment size; only of use before `connect()` or `listen()`.
 pub fn limit_segment(fd: &impl AsFd, bytes: u32) -> io::Result<()> {
     set(fd, libc::IPPROTO_TCP, TCP_MAXSEG, bytes.min(i32::MAX as u32) as i32)
@@ -195,4 +198,21 @@ pub fn bound(source: SocketAddr) -> io::Result<socket2::Socket> {
     socket.set_tcp_nodelay(true)?;
     socket.bind(&source.into())?;
     Ok(socket)
+}
+
+/// An interface's MTU, asked of the network namespace that we are in (a mounted /sys may show another).
+pub fn mtu(interface: &str) -> io::Result<u32> {
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    // SAFETY: SIOCGIFMTU reads the name and writes the MTU of this very structure.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &mut request) })?;
+    // SAFETY: the call above has filled in this member.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
 }

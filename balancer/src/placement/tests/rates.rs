@@ -12,6 +12,7 @@ fn record(id: u64, origin: u16, bytes_in: u64, made_at: Duration) -> (FlowId, Fl
         client: nowhere,
         vip: nowhere,
         origin,
+        origin_generation: 0,
         origin_id: "o".into(),
         origin_address: nowhere,
         source: nowhere,

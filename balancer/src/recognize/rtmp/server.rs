@@ -174,6 +174,9 @@ impl ServerSide {
                 answers::result(out, chunk_size, transaction, Value::Number(stream_id.into()));
             }
             b"deleteStream" => connection.delete_stream(command.argument()),
+            // Players send it right before `play` and do not wait. An answer would stay unacknowledged for a delayed
+            // ACK's 40 ms, and keep the legs from being joined for as long; the origin hears the call and may answer.
+            b"getStreamLength" => {}
             // Answers to us, and a status nobody asked for.
             b"_result" | b"_error" | b"onStatus" => {}
             name => {

@@ -1,0 +1,80 @@
+//! Everything that runs beside the connections.
+
+use crate::offload::EventSource;
+use crate::slowpath::{self, Bound, Context};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::error;
+
+const SCAN_EVERY: Duration = Duration::from_secs(1);
+const TICK_EVERY: Duration = Duration::from_millis(250);
+
+/// Starts them; the handle is the system API's.
+pub async fn start(
+    ctx: &Arc<Context>,
+    bound: Vec<Bound>,
+    stopped: &watch::Receiver<bool>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let api = tokio::spawn(async {});
+    for listener in bound {
+        tokio::spawn(slowpath::serve(ctx.clone(), listener, stopped.clone()));
+    }
+    tokio::spawn(scan(ctx.clone()));
+    tokio::spawn(tick(ctx.clone()));
+    tokio::spawn(reconcile(ctx.clone()));
+    if ctx.offload.is_some() {
+        tokio::spawn(events(ctx.clone()));
+    }
+    Ok(api)
+}
+
+/// Looks at the flows in the kernel.
+async fn scan(ctx: Arc<Context>) {
+    let mut every = tokio::time::interval(SCAN_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        let looker = ctx.clone();
+        // A walk over a large table takes a while: not on a worker that connections wait for.
+        let look = move || looker.live.scan(looker.settings.idle_timeout);
+        if let Err(error) = tokio::task::spawn_blocking(look).await {
+            error!(%error, "a look at the flows failed");
+        }
+    }
+}
+
+/// Leases and deadlines.
+async fn tick(ctx: Arc<Context>) {
+    let mut every = tokio::time::interval(TICK_EVERY);
+    loop {
+        every.tick().await;
+        ctx.store.tick(ctx.now());
+    }
+}
+
+async fn reconcile(ctx: Arc<Context>) {
+    let mut changed = ctx.store.subscribe();
+    loop {
+        ctx.reconciler.run();
+        if changed.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What the kernel reports.
+async fn events(ctx: Arc<Context>) {
+    let Some(offload) = ctx.offload.clone() else { return };
+    let source = match EventSource::new(offload) {
+        Ok(source) => source,
+        Err(error) => return error!(%error, "no events from the fast path: ends are seen by the next look only"),
+    };
+    loop {
+        match source.next().await {
+            Ok(events) => events.into_iter().for_each(|(kind, key)| ctx.live.event(kind, key)),
+            Err(error) => return error!(%error, "no more events from the fast path"),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The flows that are alive: their records, what the kernel has counted for those that it carries, and their ends.
+//!
+//! A flow that user space relays is owned by its task; one that is spliced is owned by nobody but this table, which
+//! looks at it once a second and when the kernel reports a FIN or a RST.
+
+pub mod adopt;
+mod spliced;
+
+use crate::flow::{FlowId, FlowRecord, FlowTable, Path};
+use crate::offload::Offload;
+use crate::placement::Sampler;
+use crate::registry::FlowTicket;
+use crate::slowpath::PortLease;
+use crate::store::{Clock, Store};
+use balancer_common::abi::FlowKey;
+use spliced::Spliced;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+pub struct Live {
+    state: Mutex<State>,
+    offload: Option<Arc<Offload>>,
+    store: Arc<Store>,
+    clock: Clock,
+    relayed: Relayed,
+}
+
+#[derive(Default)]
+struct State {
+    table: FlowTable,
+    /// Flows in the kernel, by the client's ingress key.
+    spliced: HashMap<FlowKey, Spliced>,
+    /// The client's key of each origin's key.
+    partner: HashMap<FlowKey, FlowKey>,
+    /// How to tell a relaying task that its flow is to be reset.
+    tasks: HashMap<FlowId, Arc<Notify>>,
+    sampler: Sampler,
+}
+
+/// What user space has copied since it started.
+#[derive(Default)]
+pub struct Relayed {
+    pub reads_to_origin: AtomicU64,
+    pub bytes_to_origin: AtomicU64,
+    pub reads_to_client: AtomicU64,
+    pub bytes_to_client: AtomicU64,
+}
+
+impl Live {
+    pub fn new(store: Arc<Store>, offload: Option<Arc<Offload>>, clock: Clock) -> Arc<Self> {
+        let (state, relayed) = Default::default();
+        Arc::new(Self { state, offload, store, clock, relayed })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The table is consistent between statements; a panic elsewhere must not stop the accounting.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn now(&self) -> std::time::Duration {
+        self.clock.now()
+    }
+
+    /// A flow begins; `reset` is notified when it is to end.
+    pub fn open(&self, record: FlowRecord, reset: Arc<Notify>) -> FlowId {
+        self.store.flow_opened(ticket(&record));
+        let mut state = self.state();
+        let id = state.table.insert(record);
+        state.tasks.insert(id, reset);
+        id
+    }
+
+    pub fn update(&self, id: FlowId, change: impl FnOnce(&mut FlowRecord)) {
+        if let Some(record) = self.state().table.get_mut(id) {
+            change(record);
+        }
+    }
+
+    /// A flow that user space carried ended.
+    pub fn close(&self, id: FlowId) {
+        let mut state = self.state();
+        state.tasks.remove(&id);
+        let record = state.table.remove(id);
+        drop(state);
+        self.closed(record);
+    }
+
+    fn closed(&self, record: Option<FlowRecord>) {
+        if let Some(record) = record {
+            self.store.flow_closed(ticket(&record), self.now());
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.state().table.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Flows that end with this process.
+    pub fn in_user_space(&self) -> usize {
+        self.state().table.iter().filter(|(_, f)| f.path == Path::Relay).count()
+    }
+
+    pub fn flows(&self) -> Vec<FlowRecord> {
+        self.state().table.iter().map(|(_, f)| f.clone()).collect()
+    }
+
+    pub fn relayed_totals(&self) -> &Relayed {
+        &self.relayed
+    }
+
+    /// (reads, bytes) in each direction.
+    pub fn relayed(&self, to_origin: (u64, u64), to_client: (u64, u64)) {
+        self.relayed.reads_to_origin.fetch_add(to_origin.0, Relaxed);
+        self.relayed.bytes_to_origin.fetch_add(to_origin.1, Relaxed);
+        self.relayed.reads_to_client.fetch_add(to_client.0, Relaxed);
+        self.relayed.bytes_to_client.fetch_add(to_client.1, Relaxed);
+    }
+
+    /// Both halves are in the kernel; the sockets are still there.
+    pub fn spliced(&self, id: FlowId, client: FlowKey, origin: FlowKey) {
+        let mut state = self.state();
+        state.partner.insert(origin, client);
+        state.spliced.insert(client, Spliced::new(id, origin));
+    }
+
+    /// The splice was taken back.
+    pub fn unspliced(&self, client: FlowKey) {
+        let mut state = self.state();
+        if let Some(spliced) = state.spliced.remove(&client) {
+            state.partner.remove(&spliced.origin);
+            if let Some(record) = state.table.get_mut(spliced.id) {
+                record.path = Path::Relay;
+            }
+        }
+    }
+
+    /// The sockets are gone: the flow is ours, with its port.
+    pub fn left(&self, id: FlowId, client: Option<FlowKey>, port: Option<PortLease>) {
+        let mut state = self.state();
+        state.tasks.remove(&id);
+        if let Some(spliced) = client.and_then(|client| state.spliced.get_mut(&client)) {
+            spliced.alone = true;
+            spliced.port = port;
+        }
+    }
+}
+
+/// What the store counts the flow by.
+fn ticket(record: &FlowRecord) -> FlowTicket {
+    FlowTicket {
+        stream: record.stream_index,
+        origin: record.origin,
+        generation: record.origin_generation,
+        role: record.role,
+        protocol: record.protocol,
+    }
+}

@@ -1,0 +1,247 @@
+//! Flows in the kernel: what was counted since the last look, and when one is over.
+
+use super::{Live, State};
+use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path};
+use crate::offload::{Half, SplicedFlow};
+use crate::recognize::StreamKey;
+use crate::slowpath::{PortLease, provoke};
+use balancer_common::abi::{EventKind, FlowKey, Seen};
+use std::collections::HashMap;
+use std::time::Duration;
+use tracing::{debug, info};
+
+pub struct Spliced {
+    pub id: FlowId,
+    pub origin: FlowKey,
+    pub port: Option<PortLease>,
+    /// No socket is left: the table owns the flow.
+    pub alone: bool,
+    /// Packets and bytes of both halves at the last look.
+    last: [(u32, u64); 2],
+    /// Remove it then.
+    ends_at: Option<Duration>,
+}
+
+/// After both FINs: a peer that missed the last ACK may send its FIN again.
+const FIN_LINGER: Duration = Duration::from_secs(5);
+const RST_LINGER: Duration = Duration::from_secs(1);
+/// After an origin's death: the client's next packet is answered by the fast path until then, by the host afterwards.
+const DEAD_LINGER: Duration = Duration::from_secs(10);
+
+impl Spliced {
+    pub fn new(id: FlowId, origin: FlowKey) -> Self {
+        Self { id, origin, port: None, alone: false, last: [(0, 0); 2], ends_at: None }
+    }
+
+    /// For a flow whose counts so far are in its record already.
+    pub fn adopted(id: FlowId, flow: &SplicedFlow, port: PortLease) -> Self {
+        let last = [(flow.to_origin.packets, flow.to_origin.bytes), (flow.to_client.packets, flow.to_client.bytes)];
+        Self { id, origin: flow.origin, port: Some(port), alone: true, last, ends_at: None }
+    }
+
+    fn ends(&mut self, at: Duration) {
+        self.ends_at = Some(self.ends_at.map_or(at, |old| old.min(at)));
+    }
+}
+
+impl Live {
+    /// One look at every flow in the kernel.
+    pub fn scan(&self, idle_timeout: Duration) {
+        let Some(offload) = &self.offload else {
+            let now = self.now();
+            return self.sample(now);
+        };
+        let flows: HashMap<FlowKey, SplicedFlow> = offload.flows().into_iter().map(|f| (f.client, f)).collect();
+        let now = self.now();
+        let coarse = crate::offload::coarse_now();
+        let mut over = Vec::new();
+        let mut state = self.state();
+        let State { table, spliced, .. } = &mut *state;
+        for (client, entry) in spliced.iter_mut() {
+            let Some(flow) = flows.get(client) else {
+                // Somebody removed it: `balancer unload`, or a new connection on the same ports.
+                if entry.alone {
+                    over.push((*client, "removed"));
+                }
+                continue;
+            };
+            if let Some(record) = table.get_mut(entry.id) {
+                count(record, entry, flow, now);
+            }
+            let idle = idle(&flow.to_origin, coarse).min(idle(&flow.to_client, coarse));
+            if let Some(linger) = over_for(flow) {
+                entry.ends(now + linger.saturating_sub(idle));
+                if let Some(record) = table.get_mut(entry.id) {
+                    record.state = FlowState::Closing;
+                }
+            } else if idle >= idle_timeout {
+                over.push((*client, "idle"));
+                continue;
+            }
+            if entry.alone && entry.ends_at.is_some_and(|at| at <= now) {
+                over.push((*client, "ended"));
+            }
+        }
+        drop(state);
+        self.sample(now);
+        for (client, why) in over {
+            self.end(client, why, why == "idle");
+        }
+    }
+
+    /// Hands the origins' and streams' rates to placement.
+    fn sample(&self, now: Duration) {
+        let mut state = self.state();
+        let State { table, sampler, .. } = &mut *state;
+        let loads = sampler.sample(table.iter(), now);
+        drop(state);
+        self.store.set_loads(&loads);
+    }
+
+    /// The kernel reports a FIN, a RST or a port in use again.
+    pub fn event(&self, kind: EventKind, key: FlowKey) {
+        let client = {
+            let state = self.state();
+            *state.partner.get(&key).unwrap_or(&key)
+        };
+        match kind {
+            EventKind::Reused => self.end(client, "reused", false),
+            EventKind::Fin | EventKind::Rst => {
+                let mut state = self.state();
+                let State { table, spliced, .. } = &mut *state;
+                if let Some(record) = spliced.get(&client).and_then(|s| table.get_mut(s.id)) {
+                    record.state = FlowState::Closing;
+                }
+            }
+        }
+    }
+
+    /// A new connection uses `key`: whatever the kernel still has there is from an earlier one.
+    pub fn forget_leg(&self, key: FlowKey) {
+        let Some(offload) = &self.offload else { return };
+        let Some(half) = offload.flow(key) else { return };
+        let client = *self.state().partner.get(&key).unwrap_or(&key);
+        self.end(client, "replaced", false);
+        offload.remove(key, half.egress.reversed());
+    }
+
+    /// Ends a flow in the kernel. With `tell`, both peers are made to ask, and the host's stack resets them.
+    fn end(&self, client: FlowKey, why: &str, tell: bool) {
+        let mut state = self.state();
+        let Some(entry) = state.spliced.remove(&client) else { return };
+        state.partner.remove(&entry.origin);
+        let record = state.table.remove(entry.id);
+        drop(state);
+        if let Some(offload) = &self.offload {
+            offload.remove(client, entry.origin);
+        }
+        if let Some(record) = &record {
+            debug!(client = %record.client, origin = %record.origin_id, why, "flow over");
+            if tell {
+                tell_both(record);
+            }
+        }
+        self.closed(record);
+    }
+
+    /// Resets every flow of a stream; how many there were.
+    pub fn reset_stream(&self, key: &StreamKey) -> usize {
+        self.reset(|record| *record.stream == *key)
+    }
+
+    /// Resets the flows that `which` picks.
+    pub fn reset(&self, which: impl Fn(&FlowRecord) -> bool) -> usize {
+        let state = self.state();
+        let picked: Vec<FlowId> = state.table.iter().filter(|(_, f)| which(f)).map(|(id, _)| id).collect();
+        let kernel: Vec<FlowKey> =
+            state.spliced.iter().filter(|(_, s)| picked.contains(&s.id)).map(|(key, _)| *key).collect();
+        for id in &picked {
+            if let Some(task) = state.tasks.get(id) {
+                task.notify_one();
+            }
+        }
+        drop(state);
+        for client in kernel {
+            self.end(client, "reset", true);
+        }
+        picked.len()
+    }
+
+    /// An origin is down: the fast path answers for its flows; the clients that are silent are made to ask.
+    pub fn origin_died(&self, index: u16, generation: u16) -> usize {
+        let mut state = self.state();
+        let now = self.now();
+        let mut clients = Vec::new();
+        let State { table, spliced, tasks, .. } = &mut *state;
+        let theirs = |f: &FlowRecord| f.origin == index && f.origin_generation == generation;
+        for (id, record) in table.iter().filter(|(_, f)| theirs(f)) {
+            if record.path == Path::Relay
+                && let Some(task) = tasks.get(&id)
+            {
+                task.notify_one();
+            }
+        }
+        for entry in spliced.values_mut() {
+            if let Some(record) = table.get_mut(entry.id).filter(|r| theirs(r)) {
+                entry.ends(now + DEAD_LINGER);
+                record.state = FlowState::Closing;
+                clients.push((record.vip, record.client));
+            }
+        }
+        drop(state);
+        for (vip, client) in &clients {
+            if let Err(error) = provoke::provoke(*vip, *client) {
+                info!(%error, %client, "cannot probe a client of a dead origin: it is reset with its next packet");
+            }
+        }
+        clients.len()
+    }
+}
+
+/// Both peers are told by their own question: an ACK that meets no connection is answered with a RST.
+fn tell_both(record: &FlowRecord) {
+    for (own, peer) in [(record.vip, record.client), (record.source, record.origin_address)] {
+        if let Err(error) = provoke::provoke(own, peer) {
+            debug!(%error, %peer, "no probe: the peer is reset with its next packet");
+        }
+    }
+}
+
+/// How long a flow that is over stays, counted from its last packet; `None` while it lives.
+fn over_for(flow: &SplicedFlow) -> Option<Duration> {
+    let (a, b) = (flow.to_origin.seen, flow.to_client.seen);
+    if (a | b) & (Seen::RST | Seen::CLOSED) != 0 {
+        Some(RST_LINGER)
+    } else if a & b & Seen::FIN != 0 {
+        Some(FIN_LINGER)
+    } else {
+        None
+    }
+}
+
+fn idle(half: &Half, coarse: u32) -> Duration {
+    // The clock may have moved on between the kernel's stamp and ours, never by more than an instant.
+    let units = coarse.wrapping_sub(half.last_seen) as i32;
+    Duration::from_nanos((units.max(0) as u64) << 20)
+}
+
+/// Adds what the kernel has counted since the last look.
+fn count(record: &mut FlowRecord, entry: &mut Spliced, flow: &SplicedFlow, now: Duration) {
+    let mut moved = false;
+    let halves = [(&mut record.to_origin, &flow.to_origin), (&mut record.to_client, &flow.to_client)];
+    for ((counter, half), last) in halves.into_iter().zip(&mut entry.last) {
+        let new = add(counter, half, last);
+        moved |= new;
+    }
+    if moved {
+        record.active_at = now;
+    }
+}
+
+fn add(counter: &mut Counter, half: &Half, last: &mut (u32, u64)) -> bool {
+    let packets = half.packets.wrapping_sub(last.0);
+    counter.packets += u64::from(packets);
+    counter.bytes += half.bytes.saturating_sub(last.1);
+    *last = (half.packets, half.bytes);
+    packets > 0
+}

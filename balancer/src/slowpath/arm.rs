@@ -1,0 +1,132 @@
+//! The preferred hand-over: splice while both legs are quiet, then send the trigger through the still-open socket, so
+//! that no byte of media ever passes user space.
+//!
+//! 1. Both legs are quiet.
+//! 2. The client's leg alone is held and drained: whatever follows the trigger stays with the client or goes along.
+//! 3. The trigger and all behind it fit one segment: the origin has all of it or nothing. (A second segment would be
+//!    retransmitted with an ACK number that is too old by then, RFC 5961 section 5.2.)
+//! 4. Splice, send.
+//!
+//! The origin's leg is never held: its one answer would be trimmed, and wait for a retransmission time-out.
+
+use super::connection::Connection;
+use super::handover::splice;
+use super::legs::NotNow;
+use super::relay::failed;
+use super::socket;
+use crate::flow::FlowState;
+use crate::flow::life::Input;
+use crate::flow::splice::{ARM_MAX, Moment, armed_moment};
+use balancer_common::abi::Reason;
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt;
+
+/// How long to wait for both legs to be quiet. A delayed ACK takes 40 ms.
+const QUIET_MAX: Duration = Duration::from_millis(250);
+/// Looks in a row without sleeping, before the timer's millisecond is taken.
+const EAGER: Duration = Duration::from_micros(300);
+
+pub async fn arm(c: &mut Connection) -> Input {
+    if c.ctx.offload.is_none() {
+        return failed(c, Reason::SpliceOff);
+    }
+    c.show(FlowState::Holding);
+    match try_arm(c).await {
+        Ok(()) => Input::Spliced,
+        Err(not_now) => {
+            if let Some(track) = &c.client.track {
+                track.release();
+            }
+            match not_now {
+                NotNow::Reason(reason) => failed(c, reason),
+                NotNow::Io(error) => {
+                    tracing::debug!(client = %c.client.peer, %error, "hand-over");
+                    let gone = error.kind() == io::ErrorKind::UnexpectedEof;
+                    failed(c, if gone { Reason::SpliceEnded } else { Reason::SpliceSocket })
+                }
+            }
+        }
+    }
+}
+
+async fn try_arm(c: &mut Connection) -> Result<(), NotNow> {
+    let has_tracks = c.client.track.is_some()
+        && c.origin.as_ref().and_then(|o| o.leg.as_ref()).is_some_and(|leg| leg.track.is_some());
+    if !has_tracks {
+        return Err(NotNow::Reason(Reason::LimitTracks));
+    }
+    socket::quick_ack(&c.client)?;
+    quiet(c).await?;
+    hold_client(c).await?;
+
+    let (Some(origin), Some(request)) = (&c.origin, &c.request) else {
+        return Err(NotNow::Reason(Reason::SpliceEnded));
+    };
+    let Some(leg) = &origin.leg else { return Err(NotNow::Reason(Reason::SpliceEnded)) };
+    if request.trigger.len() > socket::info(leg)?.segment as usize {
+        return Err(NotNow::Reason(Reason::SpliceLong));
+    }
+    let pending = request.trigger.len() as u32;
+    splice(c, pending)?;
+    c.relay.trigger_sent = true;
+    c.ctx.counters.count(Reason::SplicedArmed);
+    // An empty send buffer takes one segment whole. Whatever goes wrong here shows as an origin that stays silent.
+    if let (Some(origin), Some(request)) = (&c.origin, &c.request)
+        && let Some(leg) = &origin.leg
+        && let Err(error) = socket2::SockRef::from(&leg.stream).send(&request.trigger)
+    {
+        tracing::debug!(origin = %origin.placement.origin_id, %error, "the trigger was not sent");
+    }
+    Ok(())
+}
+
+/// Waits until neither peer has anything of ours outstanding: an old segment of one leg would map onto the other.
+async fn quiet(c: &mut Connection) -> Result<(), NotNow> {
+    let since = Instant::now();
+    let mut late = Vec::new();
+    loop {
+        let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else {
+            return Err(NotNow::Reason(Reason::SpliceEnded));
+        };
+        if leg.drain(&mut late)? {
+            // Late answers of the origin's: they stand before anything that the splice will carry.
+            c.client.stream.write_all(&late).await?;
+            late.clear();
+        }
+        if socket::unacked(&c.client)? == 0 && leg.quiet()? {
+            return Ok(());
+        }
+        if since.elapsed() > QUIET_MAX {
+            return Err(NotNow::Reason(Reason::SpliceBusy));
+        }
+        pause(since).await;
+    }
+}
+
+/// Holds the client's leg and reads everything that was let through.
+async fn hold_client(c: &mut Connection) -> Result<(), NotNow> {
+    let (Some(track), Some(request)) = (&c.client.track, &mut c.request) else {
+        return Err(NotNow::Reason(Reason::SpliceEnded));
+    };
+    c.client.prepare()?;
+    track.hold(ARM_MAX * 10);
+    let since = Instant::now();
+    loop {
+        c.client.drain(&mut request.trigger)?;
+        match armed_moment(&c.client.look()?, since.elapsed()) {
+            Moment::Now => return Ok(()),
+            Moment::Abandon(reason) => return Err(NotNow::Reason(reason)),
+            Moment::Wait => pause(since).await,
+        }
+    }
+}
+
+/// Lets other tasks run: at once for a short while, a millisecond later after that.
+pub async fn pause(since: Instant) {
+    if since.elapsed() < EAGER {
+        tokio::task::yield_now().await;
+    } else {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}

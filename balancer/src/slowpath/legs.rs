@@ -1,0 +1,122 @@
+//! One of a connection's two TCP legs: its socket, and what the kernel records of the peer behind it.
+
+use super::socket;
+use crate::flow::splice::{Leg, Look};
+use crate::offload::TrackHandle;
+use balancer_common::abi::{Reason, Track};
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use tokio::net::TcpStream;
+
+pub struct TcpLeg {
+    pub stream: TcpStream,
+    pub peer: SocketAddr,
+    pub own: SocketAddr,
+    /// `None` when nothing is offloaded on this leg.
+    pub track: Option<TrackHandle>,
+    /// Sequence number behind everything that our socket sent; valid from the splice on.
+    pub sent_to: u32,
+}
+
+impl AsFd for TcpLeg {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// Why a leg cannot be handed over.
+pub enum NotNow {
+    Reason(Reason),
+    Io(io::Error),
+}
+
+impl From<io::Error> for NotNow {
+    fn from(e: io::Error) -> Self {
+        Self::Io(e)
+    }
+}
+
+impl TcpLeg {
+    pub fn new(stream: TcpStream, peer: SocketAddr, own: SocketAddr, track: Option<TrackHandle>) -> Self {
+        Self { stream, peer, own, track, sent_to: 0 }
+    }
+
+    /// True when nothing is unread or unacknowledged.
+    pub fn quiet(&self) -> io::Result<bool> {
+        Ok(socket::unread(self)? == 0 && socket::unacked(self)? == 0)
+    }
+
+    pub fn track_seen(&self) -> Track {
+        self.track.as_ref().map(TrackHandle::read).unwrap_or_default()
+    }
+
+    /// One look during a hand-over. [`Self::prepare`] must have been called.
+    pub fn look(&self) -> io::Result<Look> {
+        // The track is read first: what it has recorded may still be on its way to the socket, never the reverse.
+        let track = self.track_seen();
+        Ok(Look {
+            track,
+            rcv_nxt: socket::receive_next(self)?,
+            unread: socket::unread(self)?,
+            unacked: socket::unacked(self)?,
+        })
+    }
+
+    /// Makes the sequence numbers readable without repair mode.
+    pub fn prepare(&self) -> io::Result<()> {
+        socket::write_seq(self).map(drop)
+    }
+
+    /// Reads what the splice needs. Nothing may be unread.
+    pub fn read(&self) -> Result<Leg, NotNow> {
+        let write_seq = socket::write_seq(self)?;
+        let info = socket::info(self)?;
+        let track = self.track_seen();
+        if !info.established {
+            return Err(NotNow::Reason(Reason::SpliceEnded));
+        }
+        let seen = Track::SEEN_L2 | if info.timestamps { Track::SEEN_TIMESTAMP } else { 0 };
+        if track.seen & seen != seen {
+            return Err(NotNow::Reason(Reason::SpliceUnseen));
+        }
+        Ok(Leg {
+            write_seq,
+            copied_seq: socket::copied_seq(self)?,
+            peer_scale: info.peer_scale,
+            own_scale: info.own_scale,
+            timestamps: info.timestamps,
+            sack: info.sack,
+            own_timestamp: socket::own_timestamp(self)?,
+            peer_timestamp: track.last_tsval,
+        })
+    }
+
+    /// Reads what is there without waiting: 0 when the peer closed, `WouldBlock` when nothing is there.
+    pub fn read_now(&self, into: &mut Vec<u8>) -> io::Result<usize> {
+        let mut chunk = [0; 16 * 1024];
+        let socket = socket2::SockRef::from(&self.stream);
+        let n = (&*socket).read(&mut chunk)?;
+        into.extend_from_slice(&chunk[..n]);
+        Ok(n)
+    }
+
+    /// Reads until nothing is left; true when something came.
+    pub fn drain(&self, into: &mut Vec<u8>) -> io::Result<bool> {
+        let mut came = false;
+        loop {
+            match self.read_now(into) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => came = true,
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(came),
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// The next close sends a RST instead of a FIN.
+    pub fn reset_on_close(&self) {
+        // A socket that is dead already needs no RST.
+        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+    }
+}

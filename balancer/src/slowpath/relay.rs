@@ -1,0 +1,257 @@
+//! User space copies bytes: until a quiet point comes for the hand-over, or for good.
+
+use super::connection::Connection;
+use super::pipe::Pipe;
+use crate::flow::life::Input;
+use crate::flow::{FlowState, Role};
+use balancer_common::abi::Reason;
+use std::io;
+use std::time::{Duration, Instant};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+use tracing::{debug, info};
+
+/// The copying half of a connection.
+pub struct Relay {
+    pub to_origin: Pipe,
+    pub to_client: Pipe,
+    pub trigger_sent: bool,
+    scratch: Vec<u8>,
+    /// Hand-overs tried so far: each failure doubles the wait.
+    attempts: u32,
+    since: Instant,
+    active: Instant,
+    /// Moved and not yet shown in the flow's record.
+    pending: (Counted, Counted),
+    shown: Instant,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    reads: u64,
+    bytes: u64,
+}
+
+/// From then on the legs are held even though they were never quiet.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// How often a quiet point is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The wait after a failed hand-over, doubled with each.
+const BACK_OFF: Duration = Duration::from_millis(100);
+const SHOW_EVERY: Duration = Duration::from_millis(250);
+
+impl Relay {
+    pub fn new(limit: usize) -> Self {
+        let now = Instant::now();
+        Self {
+            to_origin: Pipe::new(limit),
+            to_client: Pipe::new(limit),
+            trigger_sent: false,
+            scratch: Vec::new(),
+            attempts: 0,
+            since: now,
+            active: now,
+            pending: Default::default(),
+            shown: now,
+        }
+    }
+
+    /// Moves what can be moved both ways; true when something was.
+    pub fn pump(&mut self, client: &TcpStream, origin: &TcpStream) -> io::Result<bool> {
+        self.scratch.resize(64 * 1024, 0);
+        let forth = self.to_origin.pump(client, origin, &mut self.scratch)?;
+        let back = self.to_client.pump(origin, client, &mut self.scratch)?;
+        self.pending.0.add(forth.read, forth.written);
+        self.pending.1.add(back.read, back.written);
+        let moved = forth != Default::default() || back != Default::default();
+        if moved {
+            self.active = Instant::now();
+        }
+        Ok(moved)
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.to_origin.is_empty() && self.to_client.is_empty()
+    }
+
+    fn ended(&self) -> bool {
+        self.to_origin.source_ended() || self.to_client.source_ended()
+    }
+
+    /// How long to wait for a quiet point before the next hand-over.
+    fn wait(&self) -> Duration {
+        if self.attempts == 0 { Duration::ZERO } else { BACK_OFF * (1 << self.attempts.min(8)) }
+    }
+}
+
+impl Counted {
+    fn add(&mut self, read: u64, written: u64) {
+        self.reads += u64::from(read > 0);
+        self.bytes += written;
+    }
+}
+
+/// Relays until the flow ends or a hand-over is due.
+pub async fn relay(c: &mut Connection, for_good: bool) -> Input {
+    c.show(FlowState::Relaying);
+    if start(c, for_good).is_err() {
+        return end(c);
+    }
+    loop {
+        let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else { return Input::Ended };
+        let moved = c.relay.pump(&c.client.stream, &leg.stream);
+        show(c, false);
+        match moved {
+            Err(error) => {
+                debug!(client = %c.client.peer, %error, "relay ended");
+                return end(c);
+            }
+            Ok(_) if c.relay.to_origin.is_closed() && c.relay.to_client.is_closed() => {
+                show(c, true);
+                return Input::Ended;
+            }
+            Ok(true) => {}
+            Ok(false) => {
+                if !for_good && due(c) {
+                    show(c, true);
+                    c.relay.attempts += 1;
+                    return Input::HandoverDue;
+                }
+                if c.relay.active.elapsed() > c.ctx.settings.idle_timeout {
+                    info!(client = %c.client.peer, "idle");
+                    return end(c);
+                }
+                if wait(c, for_good).await {
+                    return end(c);
+                }
+            }
+        }
+    }
+}
+
+/// Sends the trigger if that was not done yet, through the translators where the legs disagree.
+fn start(c: &mut Connection, for_good: bool) -> io::Result<()> {
+    c.relay.since = Instant::now();
+    if for_good {
+        // The kernel need not record what will never be handed over.
+        c.client.track = None;
+        if let Some(leg) = c.origin.as_mut().and_then(|o| o.leg.as_mut()) {
+            leg.track = None;
+        }
+    }
+    if c.relay.trigger_sent {
+        return Ok(());
+    }
+    let (Some(request), Some(origin)) = (&c.request, &c.origin) else { return Ok(()) };
+    if let Some(agreement) = &origin.agreement
+        && !agreement.verbatim(request)
+    {
+        let forth = agreement.to_origin(request).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
+        c.relay.to_origin.translate(forth);
+        c.relay.to_client.translate(agreement.to_client(c.told_chunk_size));
+        c.relay.to_client.push(&agreement.leftover)?;
+    }
+    c.relay.to_origin.push(&request.trigger)?;
+    c.relay.trigger_sent = true;
+    Ok(())
+}
+
+/// The relay is over because of an error, a limit or a command: both ends hear of it by a RST.
+fn end(c: &mut Connection) -> Input {
+    show(c, true);
+    c.client.reset_on_close();
+    if let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) {
+        leg.reset_on_close();
+    }
+    Input::Ended
+}
+
+/// Is this the moment for a hand-over?
+fn due(c: &Connection) -> bool {
+    let relay = &c.relay;
+    let waited = relay.since.elapsed();
+    if relay.ended() || waited < relay.wait() {
+        return false;
+    }
+    if waited > relay.wait() + PATIENCE {
+        return true;
+    }
+    let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else { return false };
+    relay.is_empty() && matches!((c.client.quiet(), leg.quiet()), (Ok(true), Ok(true)))
+}
+
+/// Waits for a socket, for the next look, or for the order to reset; true for the latter.
+async fn wait(c: &Connection, for_good: bool) -> bool {
+    let Some(origin) = &c.origin else { return true };
+    let Some(leg) = &origin.leg else { return true };
+    let relay = &c.relay;
+    let look = if for_good || relay.ended() {
+        SHOW_EVERY
+    } else {
+        relay.wait().saturating_sub(relay.since.elapsed()).max(LOOK_EVERY).min(SHOW_EVERY)
+    };
+    let client = interest(relay.to_origin.wants_input(), !relay.to_client.is_empty());
+    let server = interest(relay.to_client.wants_input(), !relay.to_origin.is_empty());
+    tokio::select! {
+        () = ready(&c.client.stream, client) => false,
+        () = ready(&leg.stream, server) => false,
+        () = tokio::time::sleep(look) => false,
+        () = origin.reset.notified() => true,
+    }
+}
+
+fn interest(read: bool, write: bool) -> Option<Interest> {
+    match (read, write) {
+        (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
+        (true, false) => Some(Interest::READABLE),
+        (false, true) => Some(Interest::WRITABLE),
+        (false, false) => None,
+    }
+}
+
+async fn ready(stream: &TcpStream, interest: Option<Interest>) {
+    match interest {
+        // An error shows again, and is handled, at the next read or write.
+        Some(interest) => drop(stream.ready(interest).await),
+        None => std::future::pending().await,
+    }
+}
+
+/// Carries what was moved into the flow's record and the counters.
+fn show(c: &mut Connection, now: bool) {
+    if !now && c.relay.shown.elapsed() < SHOW_EVERY {
+        return;
+    }
+    c.relay.shown = Instant::now();
+    let (forth, back) = std::mem::take(&mut c.relay.pending);
+    if forth.bytes == 0 && back.bytes == 0 {
+        return;
+    }
+    c.ctx.live.relayed((forth.reads, forth.bytes), (back.reads, back.bytes));
+    let at = c.ctx.now();
+    if let Some(id) = c.origin.as_ref().and_then(|o| o.flow) {
+        c.ctx.live.update(id, |record| {
+            record.to_origin.packets += forth.reads;
+            record.to_origin.bytes += forth.bytes;
+            record.to_client.packets += back.reads;
+            record.to_client.bytes += back.bytes;
+            record.active_at = at;
+        });
+    }
+}
+
+/// Carries the relay's counts over before the flow leaves user space.
+pub fn settle(c: &mut Connection) {
+    show(c, true);
+}
+
+/// A failed hand-over, counted and logged with what to do about it.
+pub fn failed(c: &Connection, reason: Reason) -> Input {
+    c.ctx.counters.count(reason);
+    let role = c.request.as_ref().map_or(Role::Play, |r| r.role);
+    debug!(
+        client = %c.client.peer, role = role.label(), reason = reason.label(), number = reason as u32,
+        help = reason.help(), "not handed over"
+    );
+    Input::HandoverFailed(reason)
+}
