@@ -7,7 +7,7 @@ use aya_ebpf::{
     programs::XdpContext,
 };
 use balancer_common::{
-    abi::{Addr4, Addr6, Control, Event, FlowKey4, FlowKey6, NextHop, ServiceKey},
+    abi::{Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, ServiceKey},
     packet::Frame,
     steer::{Half, Tables, TrackSlot},
 };
@@ -27,15 +27,15 @@ impl<'c> Kernel<'c> {
 
 impl Tables for Kernel<'_> {
     #[inline(always)]
-    fn flow4(&self, key: &FlowKey4) -> Option<Half<'_, Addr4>> {
+    fn flow4(&self, key: &FlowKey4) -> Option<Half<'_, Flow4>> {
         // SAFETY: RCU keeps the value while the program runs.
-        FLOWS4.get_ptr_mut(key).and_then(NonNull::new).map(|flow| unsafe { Half::<Addr4>::new(flow) })
+        FLOWS4.get_ptr_mut(key).and_then(NonNull::new).map(|flow| unsafe { Half::new(flow) })
     }
 
     #[inline(always)]
-    fn flow6(&self, key: &FlowKey6) -> Option<Half<'_, Addr6>> {
+    fn flow6(&self, key: &FlowKey6) -> Option<Half<'_, Flow6>> {
         // SAFETY: as above.
-        FLOWS6.get_ptr_mut(key).and_then(NonNull::new).map(|flow| unsafe { Half::<Addr6>::new(flow) })
+        FLOWS6.get_ptr_mut(key).and_then(NonNull::new).map(|flow| unsafe { Half::new(flow) })
     }
 
     #[inline(always)]
@@ -61,8 +61,8 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn next_hop(&self, index: u16) -> Option<NextHop> {
-        NEXT_HOPS.get(index as u32).copied()
+    fn next_hop(&self, index: u16) -> Option<&NextHop> {
+        NEXT_HOPS.get(index as u32)
     }
 
     #[inline(always)]

@@ -35,6 +35,12 @@ impl<'a> Frame<'a> {
         (self.end as usize).wrapping_sub(self.data as usize)
     }
 
+    /// The same frame, for a call that is not inlined: this one then need not leave its registers.
+    #[inline(always)]
+    pub fn reborrow(&self) -> Frame<'_> {
+        Frame { data: self.data, end: self.end, memory: PhantomData }
+    }
+
     /// The `N` bytes at `offset`, if the frame has them.
     #[inline(always)]
     pub fn view<const N: usize>(&self, offset: usize) -> Option<View<'_, N>> {
@@ -98,6 +104,11 @@ fn opaque(p: *mut u8) -> *mut u8 {
     p
 }
 
+#[inline(always)]
+fn hidden(number: usize) -> usize {
+    opaque(number as *mut u8) as usize
+}
+
 /// `offset & MASK`, as a number about which the verifier knows only the mask.
 ///
 /// Known constants multiply the paths it walks: three VLAN depths, or every combination of option offsets. `noise` is
@@ -105,15 +116,16 @@ fn opaque(p: *mut u8) -> *mut u8 {
 #[inline(always)]
 pub fn unknown<const MASK: usize>(offset: usize, noise: u8) -> usize {
     let noise = noise as usize;
-    let same = opaque(noise as *mut u8) as usize;
-    offset.wrapping_add(noise.wrapping_sub(same)) & MASK
+    let unknown = offset.wrapping_add(noise.wrapping_sub(hidden(noise))) & MASK;
+    // Hidden again, or the compiler takes the mask away where another one follows.
+    hidden(unknown)
 }
 
 /// A constant that the compiler does not know. It merges stores of known neighbours into 8-byte ones at any address,
 /// and the verifier refuses misaligned access to the stack.
 #[inline(always)]
 pub fn unmerged(word: u32) -> u32 {
-    opaque(word as usize as *mut u8) as usize as u32
+    hidden(word as usize) as u32
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub mod ip4 {
     /// Version 4, five words.
     pub const NO_OPTIONS: u8 = 0x45;
     /// More-fragments bit and fragment offset.
+    /// What is left of a fragment field that says "the first or only one".
+    pub const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
     pub const IS_FRAGMENT: u16 = 0x3fffu16.to_be();
     /// Identification 0 and the don't-fragment bit, one word (RFC 6864, 4.1).
     pub const ATOMIC: u32 = 0x4000u32.to_be();
@@ -92,6 +94,18 @@ pub mod icmp {
     pub const LEN: usize = Icmpv4Hdr::LEN;
     pub const TYPE: usize = offset_of!(Icmpv4Hdr, type_);
     pub const CHECKSUM: usize = offset_of!(Icmpv4Hdr, check);
+
+    /// Types that quote the packet they are about (RFC 792): unreachable, with "fragmentation needed", and time exceeded.
+    #[inline(always)]
+    pub const fn is_error(kind: u8) -> bool {
+        matches!(kind, 3 | 11)
+    }
+
+    /// The same in ICMPv6 (RFC 4443): unreachable, too big, time exceeded.
+    #[inline(always)]
+    pub const fn is_error6(kind: u8) -> bool {
+        matches!(kind, 1..=3)
+    }
 }
 
 /// IP protocol numbers.

@@ -5,6 +5,7 @@ use super::{
     checksum::Difference,
     frame::unknown,
     header::{eth, tcp},
+    parse::Tcp,
 };
 use crate::abi::{FlowFlags, Splice};
 
@@ -23,17 +24,16 @@ const NOPS16: u16 = u16::from_ne_bytes([NOP; 2]);
 const ALIGNED_TIMESTAMPS: u32 = u32::from_ne_bytes([NOP, NOP, TIMESTAMPS, TIMESTAMPS_LEN as u8]);
 const ALIGNED_TIMESTAMPS_LEN: usize = 12;
 
-/// Of the options of every common stack, more than enough.
-const WALK_STEPS_MAX: usize = 8;
 /// An offset that no option of interest can have.
 const NOWHERE: usize = 63;
 
 const HANDLED: u32 = FlowFlags::TIMESTAMPS | FlowFlags::TIMESTAMPS_STRIP | FlowFlags::SACK | FlowFlags::SACK_STRIP;
 
-/// Translates the options of the TCP header at `l4`, whose length is sound, as `splice` says.
+/// Translates the options of a TCP header of sound length as `splice` says.
 #[inline(always)]
-pub fn translate(frame: &Frame, l4: usize, header_len: u32, splice: &Splice) -> Difference {
-    let len = (header_len as usize).wrapping_sub(tcp::LEN) & NOWHERE;
+pub fn translate(frame: &Frame, segment: &Tcp, splice: &Splice) -> Difference {
+    let options_at = segment.at + tcp::LEN;
+    let len = (segment.header_len as usize).wrapping_sub(tcp::LEN) & NOWHERE;
     if len == 0 || splice.flags & HANDLED == 0 {
         return Difference::NONE;
     }
@@ -41,7 +41,7 @@ pub fn translate(frame: &Frame, l4: usize, header_len: u32, splice: &Splice) -> 
     let mut done = 0;
     if len >= ALIGNED_TIMESTAMPS_LEN
         && splice.flags & FlowFlags::TIMESTAMPS_STRIP == 0
-        && let Some(options) = frame.view::<ALIGNED_TIMESTAMPS_LEN>(l4 + tcp::LEN)
+        && let Some(options) = frame.view::<ALIGNED_TIMESTAMPS_LEN>(options_at)
         && options.u32::<0>() == ALIGNED_TIMESTAMPS
     {
         if splice.flags & FlowFlags::TIMESTAMPS != 0 {
@@ -50,20 +50,20 @@ pub fn translate(frame: &Frame, l4: usize, header_len: u32, splice: &Splice) -> 
         done = ALIGNED_TIMESTAMPS_LEN;
     }
     if len > done {
-        let found = find(frame, l4 + tcp::LEN, done, len);
-        difference = timestamps(frame, l4 + tcp::LEN, found.timestamps, len, splice, difference);
-        difference = sack(frame, l4 + tcp::LEN, found.sack, len, splice, difference);
+        let found = find(&frame.reborrow(), options_at, done, len);
+        difference = timestamps(frame, options_at, found.timestamps, len, splice, difference);
+        difference = sack(frame, options_at, found.sack, len, splice, difference);
     }
     difference
 }
 
 /// The TSval of a packet whose timestamps stand where they usually do.
 #[inline(always)]
-pub fn aligned_tsval(frame: &Frame, l4: usize, header_len: u32) -> Option<u32> {
-    if header_len < (tcp::LEN + ALIGNED_TIMESTAMPS_LEN) as u32 {
+pub fn aligned_tsval(frame: &Frame, segment: &Tcp) -> Option<u32> {
+    if segment.header_len < (tcp::LEN + ALIGNED_TIMESTAMPS_LEN) as u32 {
         return None;
     }
-    let options = frame.view::<ALIGNED_TIMESTAMPS_LEN>(l4 + tcp::LEN)?;
+    let options = frame.view::<ALIGNED_TIMESTAMPS_LEN>(segment.at + tcp::LEN)?;
     if options.u32::<0>() != ALIGNED_TIMESTAMPS {
         return None;
     }
@@ -76,39 +76,57 @@ struct Found {
     sack: usize,
 }
 
-/// Only finds the options. Work inside this loop would multiply with its steps in the verifier: more than a million
-/// instructions, against tens of thousands when the work comes afterwards.
-#[inline(always)]
+/// Only finds the options. Work inside this walk would multiply with its steps in the verifier: more than a million
+/// instructions, against tens of thousands when the work comes afterwards. A function of its own, for the stack it needs.
+#[inline(never)]
+#[allow(unused_assignments, reason = "the last of the steps also says where the next one would be")]
 fn find(frame: &Frame, options: usize, start: usize, len: usize) -> Found {
     let mut found = Found { timestamps: NOWHERE, sack: NOWHERE };
     let noise = frame.view::<{ eth::LEN }>(0).map_or(0, |view| view.u8::<0>());
     let mut at = unknown::<NOWHERE>(start, noise);
-    for _ in 0..WALK_STEPS_MAX {
-        if at >= len {
-            break;
+    'walk: {
+        macro_rules! four {
+            ($($step:tt)+) => { $($step)+ $($step)+ $($step)+ $($step)+ };
         }
-        let Some(option) = frame.view::<2>(options + at) else { break };
-        let kind = option.u8::<0>();
-        if kind == END {
-            break;
+        macro_rules! step {
+            () => {
+                match found.step(frame, options, at, len) {
+                    Some(next) => at = next,
+                    None => break 'walk,
+                }
+            };
         }
-        let mut step = option.u8::<1>() as usize;
-        if kind == NOP {
-            step = 1;
-        } else if step < 2 {
-            // Malformed: a receiver reads no further either.
-            break;
-        }
-        if kind == TIMESTAMPS {
-            found.timestamps = at;
-        }
-        if kind == SACK {
-            found.sack = at;
-        }
-        // Unknown again after every step: else each path through the body leaves a range of its own, and all are walked.
-        at = unknown::<NOWHERE>(at + step, kind);
+        // The smallest option of interest takes ten bytes of forty: at most thirty NOPs stand before it.
+        four! { four! { step!(); step!(); } }
     }
     found
+}
+
+impl Found {
+    /// Notes the option at `at`; where the next one is, if there is one.
+    #[inline(always)]
+    fn step(&mut self, frame: &Frame, options: usize, at: usize, len: usize) -> Option<usize> {
+        if at >= len {
+            return None;
+        }
+        let option = frame.view::<2>(options + at)?;
+        let (kind, option_len) = (option.u8::<0>(), option.u8::<1>());
+        let mut step = option_len as usize;
+        if kind == NOP {
+            step = 1;
+        } else if kind == END || step < 2 {
+            // A receiver does not read on behind a malformed option either.
+            return None;
+        }
+        if kind == TIMESTAMPS {
+            self.timestamps = at;
+        }
+        if kind == SACK {
+            self.sack = at;
+        }
+        // Unknown after every step: else each path through the body leaves a range of its own, and all are walked.
+        Some(unknown::<NOWHERE>(at + step, option_len))
+    }
 }
 
 #[inline(always)]

@@ -103,9 +103,47 @@ pub fn ipv6(frame: &Frame, l3: usize) -> Result<Ip<Addr6>, Reason> {
     })
 }
 
+/// The packet that an ICMP error quotes: cut off anywhere behind its ports and sequence number.
+pub struct Quoted<Addr> {
+    pub src: Addr,
+    pub dst: Addr,
+    pub proto: u8,
+    pub l4: usize,
+}
+
+#[inline(always)]
+pub fn quoted_ipv4(frame: &Frame, at: usize) -> Option<Quoted<Addr4>> {
+    let ip = frame.view::<{ ip4::LEN }>(at)?;
+    if ip.u8::<{ ip4::VERSION_IHL }>() != ip4::NO_OPTIONS || ip.u16::<{ ip4::FRAGMENT }>() & ip4::FRAGMENT_OFFSET != 0 {
+        return None;
+    }
+    Some(Quoted {
+        src: ip.u32::<{ ip4::SRC }>(),
+        dst: ip.u32::<{ ip4::DST }>(),
+        proto: ip.u8::<{ ip4::PROTO }>(),
+        l4: at + ip4::LEN,
+    })
+}
+
+#[inline(always)]
+pub fn quoted_ipv6(frame: &Frame, at: usize) -> Option<Quoted<Addr6>> {
+    let ip = frame.view::<{ ip6::LEN }>(at)?;
+    if ip.u8::<{ ip6::VERSION }>() >> 4 != 6 {
+        return None;
+    }
+    Some(Quoted {
+        src: ip.addr6::<{ ip6::SRC }>(),
+        dst: ip.addr6::<{ ip6::DST }>(),
+        proto: ip.u8::<{ ip6::NEXT_HEADER }>(),
+        l4: at + ip6::LEN,
+    })
+}
+
 /// A TCP header, numbers in host order.
 #[derive(Clone, Copy)]
 pub struct Tcp {
+    /// Where the header starts in the frame.
+    pub at: usize,
     /// Source and destination port as they lie in the packet.
     pub ports: u32,
     pub seq: u32,
@@ -119,12 +157,13 @@ pub struct Tcp {
 
 impl Tcp {
     #[inline(always)]
-    pub fn parse(frame: &Frame, l4: usize, len: u32) -> Result<Self, Reason> {
-        let view = frame.view::<{ tcp::LEN }>(l4).ok_or(Reason::Truncated)?;
+    pub fn parse(frame: &Frame, at: usize, len: u32) -> Result<Self, Reason> {
+        let view = frame.view::<{ tcp::LEN }>(at).ok_or(Reason::Truncated)?;
         if len < tcp::LEN as u32 {
             return Err(Reason::Truncated);
         }
         Ok(Self {
+            at,
             ports: view.u32::<{ tcp::PORTS }>(),
             seq: u32::from_be(view.u32::<{ tcp::SEQ }>()),
             ack: u32::from_be(view.u32::<{ tcp::ACK }>()),

@@ -8,7 +8,7 @@ use crate::{
 
 /// The next hop of a flow; an empty slot is none.
 #[inline(always)]
-pub fn next_hop<T: Tables>(tables: &T, index: u16) -> Result<NextHop, Reason> {
+pub fn next_hop<T: Tables>(tables: &T, index: u16) -> Result<&NextHop, Reason> {
     match tables.next_hop(index) {
         Some(hop) if hop.ifindex != 0 => Ok(hop),
         _ => Err(Reason::NoNextHop),

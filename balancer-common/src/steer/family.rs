@@ -1,37 +1,49 @@
 //! What differs between IPv4 and IPv6.
 
-use super::{Half, Tables, TrackSlot};
+use super::{Half, HalfFlow, Tables, TrackSlot};
 use crate::{
-    abi::{Addr4, Addr6, Event, EventKind, FlowKey4, FlowKey6, Reason, ServiceKey},
+    abi::{Addr4, Addr6, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, Reason, ServiceKey},
     packet::{
         Frame,
         checksum::{Difference, Sum},
         frame::unmerged,
-        header::{ip4, ip6, proto},
-        parse::{self, Ip},
+        header::{icmp, ip4, ip6, proto},
+        parse::{self, Ip, Quoted},
     },
 };
 
 pub trait Family {
     type Addr: Copy;
     type Key: Copy;
+    type Half<'t>: HalfFlow<Addr = Self::Addr>;
+    /// The protocol number of its ICMP.
+    const ICMP: u8;
 
     fn parse(frame: &Frame, l3: usize) -> Result<Ip<Self::Addr>, Reason>;
     fn key(src: Self::Addr, dst: Self::Addr, ports: u32, proto: u8) -> Self::Key;
     fn reversed(key: &Self::Key) -> Self::Key;
-    fn service(dst: Self::Addr, port: u32, proto: u8) -> ServiceKey;
+    /// The service that a packet with this key is for.
+    fn service(key: &Self::Key) -> ServiceKey;
     fn event(kind: EventKind, key: &Self::Key) -> Event;
-    fn flow<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<Half<'t, Self::Addr>>;
+    fn flow<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<Self::Half<'t>>;
     fn track<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<TrackSlot<'t>>;
 
     /// New addresses, and one hop less to live. Touches nothing when the packet has none left.
     fn readdress(frame: &Frame, l3: usize, src: Self::Addr, dst: Self::Addr) -> Result<(), Reason>;
     /// Says in the IP header that `len` bytes follow it.
     fn set_payload_len(frame: &Frame, l3: usize, len: u32);
-    /// Writes a fresh header for `len` bytes of TCP.
-    fn write_header(frame: &Frame, l3: usize, src: Self::Addr, dst: Self::Addr, len: u32);
-    /// The pseudo-header's part of a TCP checksum.
-    fn pseudo_header(src: Self::Addr, dst: Self::Addr, len: u32) -> Sum;
+    /// A fresh header, with `len` bytes of TCP behind it, back to where the packet came from.
+    fn turn_round(frame: &Frame, l3: usize, len: u32);
+    /// The pseudo-header's part of the checksum of `len` bytes of TCP.
+    fn pseudo_header(frame: &Frame, l3: usize, len: u32) -> Sum;
+
+    /// ICMP errors that quote the packet they are about.
+    fn is_icmp_error(kind: u8) -> bool;
+    fn quoted(frame: &Frame, at: usize) -> Option<Quoted<Self::Addr>>;
+    /// New addresses in a quoted header; what that changes in the ICMP checksum.
+    fn readdress_quoted(frame: &Frame, at: usize, src: Self::Addr, dst: Self::Addr) -> Difference;
+    /// What new addresses of the packet itself change in the ICMP checksum.
+    fn icmp_pseudo_header(frame: &Frame, l3: usize, src: Self::Addr, dst: Self::Addr) -> Difference;
 }
 
 const HOPS: u8 = 64;
@@ -42,11 +54,19 @@ const fn be(number: u16) -> u32 {
     number.to_be() as u32
 }
 
+/// The second 16-bit word of `ports`, as it lies in the packet.
+#[inline(always)]
+const fn destination_port(ports: u32) -> u32 {
+    if cfg!(target_endian = "little") { ports >> 16 } else { ports & 0xffff }
+}
+
 pub struct V4;
 
 impl Family for V4 {
     type Addr = Addr4;
     type Key = FlowKey4;
+    type Half<'t> = Half<'t, Flow4>;
+    const ICMP: u8 = proto::ICMP;
 
     #[inline(always)]
     fn parse(frame: &Frame, l3: usize) -> Result<Ip<Addr4>, Reason> {
@@ -64,8 +84,12 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn service(dst: Addr4, port: u32, proto: u8) -> ServiceKey {
-        ServiceKey { addr: [dst, unmerged(0), unmerged(0), unmerged(0)], port, proto: proto as u32 }
+    fn service(key: &FlowKey4) -> ServiceKey {
+        ServiceKey {
+            addr: [key.dst, unmerged(0), unmerged(0), unmerged(0)],
+            port: destination_port(key.ports),
+            proto: key.proto,
+        }
     }
 
     #[inline(always)]
@@ -81,7 +105,7 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn flow<'t, T: Tables>(tables: &'t T, key: &FlowKey4) -> Option<Half<'t, Addr4>> {
+    fn flow<'t, T: Tables>(tables: &'t T, key: &FlowKey4) -> Option<Half<'t, Flow4>> {
         tables.flow4(key)
     }
 
@@ -120,8 +144,9 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn write_header(frame: &Frame, l3: usize, src: Addr4, dst: Addr4, len: u32) {
+    fn turn_round(frame: &Frame, l3: usize, len: u32) {
         let Some(ip) = frame.view::<{ ip4::LEN }>(l3) else { return };
+        let (src, dst) = (ip.u32::<{ ip4::DST }>(), ip.u32::<{ ip4::SRC }>());
         let first = (0x4500_0000 | (ip4::LEN as u32 + len)).to_be();
         let hops = ((HOPS as u32) << 24 | (proto::TCP as u32) << 16).to_be();
         let sum = Sum::default().word(first).word(ip4::ATOMIC).word(hops).word(src).word(dst);
@@ -134,8 +159,39 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn pseudo_header(src: Addr4, dst: Addr4, len: u32) -> Sum {
-        Sum::default().word(src).word(dst).word(be(proto::TCP as u16)).word(be(len as u16))
+    fn pseudo_header(frame: &Frame, l3: usize, len: u32) -> Sum {
+        let sum = Sum::default().word(be(proto::TCP as u16)).word(be(len as u16));
+        match frame.view::<{ ip4::LEN }>(l3) {
+            Some(ip) => sum.word(ip.u32::<{ ip4::SRC }>()).word(ip.u32::<{ ip4::DST }>()),
+            None => sum,
+        }
+    }
+
+    #[inline(always)]
+    fn is_icmp_error(kind: u8) -> bool {
+        icmp::is_error(kind)
+    }
+
+    #[inline(always)]
+    fn quoted(frame: &Frame, at: usize) -> Option<Quoted<Addr4>> {
+        parse::quoted_ipv4(frame, at)
+    }
+
+    #[inline(always)]
+    fn readdress_quoted(frame: &Frame, at: usize, src: Addr4, dst: Addr4) -> Difference {
+        let Some(ip) = frame.view::<{ ip4::LEN }>(at) else { return Difference::NONE };
+        let change = Difference::NONE.word32(ip.u32::<{ ip4::SRC }>(), src).word32(ip.u32::<{ ip4::DST }>(), dst);
+        let old = ip.u16::<{ ip4::CHECKSUM }>();
+        let new = change.update(old);
+        ip.set_u32::<{ ip4::SRC }>(src);
+        ip.set_u32::<{ ip4::DST }>(dst);
+        ip.set_u16::<{ ip4::CHECKSUM }>(new);
+        change.word16(old, new)
+    }
+
+    #[inline(always)]
+    fn icmp_pseudo_header(_: &Frame, _: usize, _: Addr4, _: Addr4) -> Difference {
+        Difference::NONE
     }
 }
 
@@ -144,6 +200,8 @@ pub struct V6;
 impl Family for V6 {
     type Addr = Addr6;
     type Key = FlowKey6;
+    type Half<'t> = Half<'t, Flow6>;
+    const ICMP: u8 = proto::ICMP6;
 
     #[inline(always)]
     fn parse(frame: &Frame, l3: usize) -> Result<Ip<Addr6>, Reason> {
@@ -161,8 +219,8 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn service(dst: Addr6, port: u32, proto: u8) -> ServiceKey {
-        ServiceKey { addr: dst, port, proto: proto as u32 | ServiceKey::IPV6 }
+    fn service(key: &FlowKey6) -> ServiceKey {
+        ServiceKey { addr: key.dst, port: destination_port(key.ports), proto: key.proto | ServiceKey::IPV6 }
     }
 
     #[inline(always)]
@@ -171,7 +229,7 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn flow<'t, T: Tables>(tables: &'t T, key: &FlowKey6) -> Option<Half<'t, Addr6>> {
+    fn flow<'t, T: Tables>(tables: &'t T, key: &FlowKey6) -> Option<Half<'t, Flow6>> {
         tables.flow6(key)
     }
 
@@ -200,8 +258,9 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn write_header(frame: &Frame, l3: usize, src: Addr6, dst: Addr6, len: u32) {
+    fn turn_round(frame: &Frame, l3: usize, len: u32) {
         let Some(ip) = frame.view::<{ ip6::LEN }>(l3) else { return };
+        let (src, dst) = (ip.addr6::<{ ip6::DST }>(), ip.addr6::<{ ip6::SRC }>());
         ip.set_u32::<{ ip6::VERSION }>((6u32 << 28).to_be());
         ip.set_u16::<{ ip6::PAYLOAD_LEN }>((len as u16).to_be());
         ip.set_u8::<{ ip6::NEXT_HEADER }>(proto::TCP);
@@ -211,7 +270,38 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn pseudo_header(src: Addr6, dst: Addr6, len: u32) -> Sum {
-        Sum::default().addr6(src).addr6(dst).word(be(proto::TCP as u16)).word(be(len as u16))
+    fn pseudo_header(frame: &Frame, l3: usize, len: u32) -> Sum {
+        let sum = Sum::default().word(be(proto::TCP as u16)).word(be(len as u16));
+        match frame.view::<{ ip6::LEN }>(l3) {
+            Some(ip) => sum.addr6(ip.addr6::<{ ip6::SRC }>()).addr6(ip.addr6::<{ ip6::DST }>()),
+            None => sum,
+        }
+    }
+
+    #[inline(always)]
+    fn is_icmp_error(kind: u8) -> bool {
+        icmp::is_error6(kind)
+    }
+
+    #[inline(always)]
+    fn quoted(frame: &Frame, at: usize) -> Option<Quoted<Addr6>> {
+        parse::quoted_ipv6(frame, at)
+    }
+
+    #[inline(always)]
+    fn readdress_quoted(frame: &Frame, at: usize, src: Addr6, dst: Addr6) -> Difference {
+        let Some(ip) = frame.view::<{ ip6::LEN }>(at) else { return Difference::NONE };
+        let change = Difference::NONE.addr6(ip.addr6::<{ ip6::SRC }>(), src).addr6(ip.addr6::<{ ip6::DST }>(), dst);
+        ip.set_addr6::<{ ip6::SRC }>(src);
+        ip.set_addr6::<{ ip6::DST }>(dst);
+        change
+    }
+
+    #[inline(always)]
+    fn icmp_pseudo_header(frame: &Frame, l3: usize, src: Addr6, dst: Addr6) -> Difference {
+        match frame.view::<{ ip6::LEN }>(l3) {
+            Some(ip) => Difference::NONE.addr6(ip.addr6::<{ ip6::SRC }>(), src).addr6(ip.addr6::<{ ip6::DST }>(), dst),
+            None => Difference::NONE,
+        }
     }
 }

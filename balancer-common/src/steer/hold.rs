@@ -27,7 +27,7 @@ pub fn tracked<F: Family, T: Tables>(
     let wants_hold = control.mode() == ControlMode::Hold;
     // A HOLD that its owner forgot would be a black hole.
     let is_held = wants_hold && tables.now_ns() < control.deadline_ns();
-    track.record(&sighting(&frame, ip.l4, segment, ingress, is_held));
+    observe(track, &frame.reborrow(), &{ *segment }, ingress, is_held);
     if is_held && !segment.has(tcp::RST) {
         return held::<F, T>(tables, frame, ip, segment, track);
     }
@@ -38,9 +38,11 @@ pub fn tracked<F: Family, T: Tables>(
     Outcome::pass(Reason::Tracked)
 }
 
-/// What a packet tells about its sender. Data that is held back does not count as arrived.
-#[inline(always)]
-pub fn sighting(frame: &Frame, l4: usize, segment: &Tcp, ingress: u32, is_held: bool) -> Sighting {
+/// Records what a packet tells about its sender. Data that is held back does not count as arrived.
+///
+/// A function of its own: inlined into the hit path, its branches multiply with those behind it in the verifier.
+#[inline(never)]
+pub fn observe(track: TrackSlot, frame: &Frame, segment: &Tcp, ingress: u32, is_held: bool) {
     let (own_mac, peer_mac) = match frame.view::<{ eth::LEN }>(0) {
         Some(header) => (header.mac::<{ eth::DST }>(), header.mac::<{ eth::SRC }>()),
         None => ([0; 6], [0; 6]),
@@ -55,15 +57,15 @@ pub fn sighting(frame: &Frame, l4: usize, segment: &Tcp, ingress: u32, is_held: 
     if segment.has(tcp::SYN) {
         seen |= Track::SEEN_SYN;
     }
-    Sighting {
+    track.record(&Sighting {
         end: if is_held { None } else { Some(segment.end()) },
         ack: if segment.has(tcp::ACKED) { Some(segment.ack) } else { None },
-        tsval: options::aligned_tsval(frame, l4, segment.header_len),
+        tsval: options::aligned_tsval(frame, segment),
         seen,
         ifindex: ingress,
         peer_mac,
         own_mac,
-    }
+    });
 }
 
 /// No data gets to the balancer's socket any more, but what the packets acknowledge does: dropping them whole would
@@ -92,7 +94,7 @@ fn trim<F: Family>(frame: &Frame, ip: &Ip<F::Addr>, segment: &Tcp) {
     let Some(header) = frame.view::<{ tcp::LEN }>(ip.l4) else { return };
     header.set_u8::<{ tcp::FLAGS }>(segment.flags & !tcp::PSH);
     header.set_u16::<{ tcp::CHECKSUM }>(0);
-    let mut sum = F::pseudo_header(ip.src, ip.dst, segment.header_len)
+    let mut sum = F::pseudo_header(frame, ip.l3, segment.header_len)
         .word(header.u32::<0>())
         .word(header.u32::<4>())
         .word(header.u32::<8>())

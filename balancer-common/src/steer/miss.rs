@@ -5,7 +5,7 @@ use crate::{
     abi::Reason,
     packet::{
         Frame,
-        header::{proto, tcp},
+        header::tcp,
         parse::{Ip, Tcp},
     },
 };
@@ -23,19 +23,13 @@ pub fn tcp<F: Family, T: Tables>(
         return hold::tracked::<F, T>(tables, frame, ip, segment, track, ingress);
     }
     let is_new = segment.has(tcp::SYN) && !segment.has(tcp::ACKED);
-    service::<F, T>(tables, ip, segment.ports, proto::TCP, is_new)
+    service::<F, T>(tables, key, is_new)
 }
 
 #[inline(always)]
-pub fn service<F: Family, T: Tables>(tables: &T, ip: &Ip<F::Addr>, ports: u32, proto: u8, is_new: bool) -> Outcome {
-    if !tables.is_service(&F::service(ip.dst, destination_port(ports), proto)) {
+pub fn service<F: Family, T: Tables>(tables: &T, key: &F::Key, is_new: bool) -> Outcome {
+    if !tables.is_service(&F::service(key)) {
         return Outcome::pass(Reason::NotOurs);
     }
     Outcome::pass(if is_new { Reason::NewConnection } else { Reason::NoFlow })
-}
-
-/// The second 16-bit word of `ports`, as it lies in the packet.
-#[inline(always)]
-const fn destination_port(ports: u32) -> u32 {
-    if cfg!(target_endian = "little") { ports >> 16 } else { ports & 0xffff }
 }

@@ -7,15 +7,17 @@
 mod emit;
 mod family;
 mod hold;
+mod icmp;
 mod miss;
 mod reset;
 mod tcp;
+mod udp;
 mod values;
 
-pub use values::{Half, TrackSlot};
+pub use values::{Half, HalfFlow, TrackSlot};
 
 use crate::{
-    abi::{Addr4, Addr6, Control, Event, FlowKey4, FlowKey6, NextHop, Reason, ServiceKey},
+    abi::{Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, Reason, ServiceKey},
     packet::{Frame, header, parse},
 };
 use family::{Family, V4, V6};
@@ -53,14 +55,14 @@ impl Outcome {
 
 /// Everything outside the frame that the fast path asks.
 pub trait Tables {
-    fn flow4(&self, key: &FlowKey4) -> Option<Half<'_, Addr4>>;
-    fn flow6(&self, key: &FlowKey6) -> Option<Half<'_, Addr6>>;
+    fn flow4(&self, key: &FlowKey4) -> Option<Half<'_, Flow4>>;
+    fn flow6(&self, key: &FlowKey6) -> Option<Half<'_, Flow6>>;
     fn track4(&self, key: &FlowKey4) -> Option<TrackSlot<'_>>;
     fn track6(&self, key: &FlowKey6) -> Option<TrackSlot<'_>>;
     fn control(&self, index: u32) -> Control;
     /// State and generation of a slot of `ORIGINS`.
     fn origin(&self, index: u16) -> Option<(u32, u32)>;
-    fn next_hop(&self, index: u16) -> Option<NextHop>;
+    fn next_hop(&self, index: u16) -> Option<&NextHop>;
     fn is_service(&self, key: &ServiceKey) -> bool;
     /// May lose the event when nobody reads them.
     fn event(&self, event: Event);
@@ -77,21 +79,44 @@ pub fn steer<T: Tables>(tables: &T, frame: Frame, ingress: u32) -> Outcome {
         Ok(link) => link,
         Err(reason) => return Outcome::pass(reason),
     };
+    let arrival = Arrival { frame, l3: link.l3, ingress };
     match link.ether_type {
-        header::eth::IPV4 => steer_ip::<V4, T>(tables, frame, link.l3, ingress),
-        header::eth::IPV6 => steer_ip::<V6, T>(tables, frame, link.l3, ingress),
+        header::eth::IPV4 => steer_ipv4(tables, arrival),
+        header::eth::IPV6 => steer_ipv6(tables, arrival),
         _ => Outcome::pass(Reason::NotIp),
     }
 }
 
+/// A frame whose link layer has been read. One value, since a BPF function takes five arguments at most.
+struct Arrival<'f> {
+    frame: Frame<'f>,
+    l3: usize,
+    ingress: u32,
+}
+
+// Functions of their own: both families together exceed the 512 bytes of stack that a chain of BPF calls has.
+
+#[inline(never)]
+fn steer_ipv4<T: Tables>(tables: &T, arrival: Arrival) -> Outcome {
+    steer_ip::<V4, T>(tables, arrival)
+}
+
+#[inline(never)]
+fn steer_ipv6<T: Tables>(tables: &T, arrival: Arrival) -> Outcome {
+    steer_ip::<V6, T>(tables, arrival)
+}
+
 #[inline(always)]
-fn steer_ip<F: Family, T: Tables>(tables: &T, frame: Frame, l3: usize, ingress: u32) -> Outcome {
+fn steer_ip<F: Family, T: Tables>(tables: &T, arrival: Arrival) -> Outcome {
+    let Arrival { frame, l3, ingress } = arrival;
     let ip = match F::parse(&frame, l3) {
         Ok(ip) => ip,
         Err(reason) => return Outcome::pass(reason),
     };
     match ip.proto {
         header::proto::TCP => tcp::steer::<F, T>(tables, frame, &ip, ingress),
+        header::proto::UDP => udp::steer::<F, T>(tables, frame, &ip, ingress),
+        proto if proto == F::ICMP => icmp::steer::<F, T>(tables, frame, &ip, ingress),
         _ => Outcome::pass(Reason::OtherProtocol),
     }
 }

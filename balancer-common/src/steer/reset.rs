@@ -16,7 +16,7 @@ pub fn answer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, 
     if segment.has(tcp::RST) || !segment.has(tcp::ACKED) {
         return Outcome::drop(Reason::OriginDownNoAck);
     }
-    F::write_header(&frame, ip.l3, ip.dst, ip.src, tcp::LEN as u32);
+    F::turn_round(&frame, ip.l3, tcp::LEN as u32);
     write_reset::<F>(&frame, ip, segment);
     match tables.shrink(frame, ip.l4 + tcp::LEN) {
         Some(frame) => emit::reflect(&frame, Reason::OriginDown),
@@ -34,7 +34,7 @@ fn write_reset<F: Family>(frame: &Frame, ip: &Ip<F::Addr>, segment: &Tcp) {
         ((tcp::LEN as u32 / 4) << 28 | (tcp::RST as u32) << 16).to_be(),
     ];
     let sum =
-        F::pseudo_header(ip.dst, ip.src, tcp::LEN as u32).word(words[0]).word(words[1]).word(words[2]).word(words[3]);
+        F::pseudo_header(frame, ip.l3, tcp::LEN as u32).word(words[0]).word(words[1]).word(words[2]).word(words[3]);
     header.set_u32::<{ tcp::PORTS }>(words[0]);
     header.set_u32::<{ tcp::SEQ }>(words[1]);
     header.set_u32::<{ tcp::ACK }>(words[2]);

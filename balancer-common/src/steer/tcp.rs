@@ -1,6 +1,6 @@
 //! TCP packets of spliced flows: two connections with numbers of their own, joined by translation.
 
-use super::{Half, Outcome, Tables, emit, family::Family, hold, miss, reset};
+use super::{HalfFlow, Outcome, Tables, emit, family::Family, hold, miss, reset};
 use crate::{
     abi::{EventKind, FlowFlags, OriginState, Reason, Seen, Splice},
     packet::{
@@ -32,7 +32,7 @@ fn hit<F: Family, T: Tables>(
     ip: &Ip<F::Addr>,
     segment: &Tcp,
     key: &F::Key,
-    half: &Half<F::Addr>,
+    half: &F::Half<'_>,
     ingress: u32,
 ) -> Outcome {
     let seen = half.seen();
@@ -42,7 +42,7 @@ fn hit<F: Family, T: Tables>(
     if !segment.is_sound() {
         return Outcome::drop(Reason::BadTcpHeader);
     }
-    let lives = origin_lives(tables, &half.splice);
+    let lives = origin_lives(tables, &half.splice());
     if segment.has(tcp::SYN) && !segment.has(tcp::ACKED) {
         return syn::<F, T>(tables, key, half, seen, lives);
     }
@@ -52,25 +52,25 @@ fn hit<F: Family, T: Tables>(
     if segment.has(tcp::FIN | tcp::RST) {
         mark_end::<F, T>(tables, segment, key, half, seen);
     }
-    let hop = match emit::next_hop(tables, half.splice.next_hop) {
+    let hop = match emit::next_hop(tables, half.splice().next_hop) {
         Ok(hop) => hop,
         Err(reason) => return Outcome::drop(reason),
     };
     if seen & Seen::ARMED != 0 {
         match F::track(tables, key) {
-            Some(track) => track.record(&hold::sighting(&frame, ip.l4, segment, ingress, false)),
+            Some(track) => hold::observe(track, &frame.reborrow(), &{ *segment }, ingress, false),
             None => half.clear_seen(Seen::ARMED),
         }
     }
-    if let Err(reason) = F::readdress(&frame, ip.l3, half.src, half.dst) {
+    if let Err(reason) = F::readdress(&frame, ip.l3, half.src(), half.dst()) {
         return Outcome::drop(reason);
     }
-    if let Err(reason) = rewrite(&frame, ip.l4, segment, &half.splice, half.ports) {
+    if let Err(reason) = rewrite(&frame, segment, &half.splice(), half.ports()) {
         return Outcome::drop(reason);
     }
     half.count(segment.data_len(), tables.now_ns());
-    let to_client = half.splice.flags & FlowFlags::TO_CLIENT != 0;
-    emit::forward(&frame, &hop, ingress, if to_client { Reason::ToClient } else { Reason::ToOrigin })
+    let to_client = half.splice().flags & FlowFlags::TO_CLIENT != 0;
+    emit::forward(&frame, hop, ingress, if to_client { Reason::ToClient } else { Reason::ToOrigin })
 }
 
 /// An origin that is down, or another one that has taken its slot over, takes all flows of the old one with it.
@@ -87,8 +87,8 @@ pub fn origin_lives<T: Tables>(tables: &T, splice: &Splice) -> bool {
 /// A SYN is never forwarded: the origin's listener would take it. On a flow that is over, the client uses its port
 /// again, and the balancer's own listener is to have it.
 #[inline(always)]
-fn syn<F: Family, T: Tables>(tables: &T, key: &F::Key, half: &Half<F::Addr>, seen: u32, lives: bool) -> Outcome {
-    let back = F::reversed(&F::key(half.src, half.dst, half.ports, proto::TCP));
+fn syn<F: Family, T: Tables>(tables: &T, key: &F::Key, half: &F::Half<'_>, seen: u32, lives: bool) -> Outcome {
+    let back = F::reversed(&F::key(half.src(), half.dst(), half.ports(), proto::TCP));
     let partner = F::flow(tables, &back);
     let other = partner.as_ref().map_or(0, |partner| partner.seen());
     let is_over = !lives || (seen | other) & Seen::RST != 0 || seen & other & Seen::FIN != 0;
@@ -105,7 +105,7 @@ fn syn<F: Family, T: Tables>(tables: &T, key: &F::Key, half: &Half<F::Addr>, see
 
 /// User space hears of the first FIN and the first RST of each half.
 #[inline(always)]
-fn mark_end<F: Family, T: Tables>(tables: &T, segment: &Tcp, key: &F::Key, half: &Half<F::Addr>, seen: u32) {
+fn mark_end<F: Family, T: Tables>(tables: &T, segment: &Tcp, key: &F::Key, half: &F::Half<'_>, seen: u32) {
     let (bit, kind) = if segment.has(tcp::RST) { (Seen::RST, EventKind::Rst) } else { (Seen::FIN, EventKind::Fin) };
     if seen & bit == 0 {
         half.set_seen(bit);
@@ -115,9 +115,9 @@ fn mark_end<F: Family, T: Tables>(tables: &T, segment: &Tcp, key: &F::Key, half:
 
 /// Everything of the TCP header that names the other connection.
 #[inline(always)]
-fn rewrite(frame: &Frame, l4: usize, segment: &Tcp, splice: &Splice, ports: u32) -> Result<(), Reason> {
-    let mut change = options::translate(frame, l4, segment.header_len, splice);
-    let header = frame.view::<{ tcp::LEN }>(l4).ok_or(Reason::Truncated)?;
+fn rewrite(frame: &Frame, segment: &Tcp, splice: &Splice, ports: u32) -> Result<(), Reason> {
+    let mut change = options::translate(frame, segment, splice);
+    let header = frame.view::<{ tcp::LEN }>(segment.at).ok_or(Reason::Truncated)?;
 
     let seq = segment.seq.wrapping_add(splice.seq_delta);
     change = change.word32(segment.seq.to_be(), seq.to_be());

@@ -7,76 +7,63 @@ use core::{marker::PhantomData, ptr::NonNull};
 
 use crate::abi::{Addr4, Addr6, Flow4, Flow6, Splice, Track};
 
-/// One half-flow: a copy of what user space wrote, and the words that the kernel keeps.
-pub struct Half<'t, Addr> {
-    pub splice: Splice,
-    pub src: Addr,
-    pub dst: Addr,
-    pub ports: u32,
-    words: Words,
-    table: PhantomData<&'t ()>,
+/// One half-flow. Every call loads anew, so that nothing is kept on the stack, of which there are 512 bytes.
+pub struct Half<'t, Flow> {
+    flow: *mut Flow,
+    table: PhantomData<&'t Flow>,
 }
 
-#[derive(Clone, Copy)]
-struct Words {
+impl<Flow> Half<'_, Flow> {
+    /// # Safety
+    /// `flow` points to a map value that stays allocated for the lifetime of the result.
+    #[inline(always)]
+    pub unsafe fn new(flow: NonNull<Flow>) -> Self {
+        Self { flow: flow.as_ptr(), table: PhantomData }
+    }
+}
+
+/// The words of a value that the kernel keeps.
+pub struct Words {
     seen: *mut u32,
     packets: *mut u32,
     last_seen: *mut u32,
     bytes: *mut u64,
 }
 
-macro_rules! half_of {
-    ($addr:ty, $flow:ty) => {
-        impl Half<'_, $addr> {
-            /// # Safety
-            /// `flow` points to a map value that stays allocated for the lifetime of the result.
-            #[inline(always)]
-            pub unsafe fn new(flow: NonNull<$flow>) -> Self {
-                let flow = flow.as_ptr();
-                // SAFETY: user space wrote these words before the value became visible and never writes them again.
-                let (splice, src, dst, ports) = unsafe { ((*flow).splice, (*flow).src, (*flow).dst, (*flow).ports) };
-                // SAFETY: field addresses within the value.
-                let words = unsafe {
-                    Words {
-                        seen: &raw mut (*flow).seen,
-                        packets: &raw mut (*flow).packets,
-                        last_seen: &raw mut (*flow).last_seen,
-                        bytes: &raw mut (*flow).bytes,
-                    }
-                };
-                Self { splice, src, dst, ports, words, table: PhantomData }
-            }
-        }
-    };
-}
-half_of!(Addr4, Flow4);
-half_of!(Addr6, Flow6);
+/// What both families' half-flows have.
+pub trait HalfFlow {
+    type Addr;
 
-impl<Addr> Half<'_, Addr> {
+    fn splice(&self) -> Splice;
+    fn src(&self) -> Self::Addr;
+    fn dst(&self) -> Self::Addr;
+    fn ports(&self) -> u32;
+    fn words(&self) -> Words;
+
     /// Bits of [`crate::abi::Seen`] and the time of making.
     #[inline(always)]
-    pub fn seen(&self) -> u32 {
-        // SAFETY: see `new`.
-        unsafe { self.words.seen.read() }
+    fn seen(&self) -> u32 {
+        // SAFETY: see `Half::new`.
+        unsafe { self.words().seen.read() }
     }
 
     #[inline(always)]
-    pub fn set_seen(&self, bits: u32) {
-        // SAFETY: see `new`.
-        unsafe { fetch_or(self.words.seen, bits) };
+    fn set_seen(&self, bits: u32) {
+        // SAFETY: see `Half::new`.
+        unsafe { fetch_or(self.words().seen, bits) };
     }
 
     #[inline(always)]
-    pub fn clear_seen(&self, bits: u32) {
-        // SAFETY: see `new`.
-        unsafe { fetch_and(self.words.seen, !bits) };
+    fn clear_seen(&self, bits: u32) {
+        // SAFETY: see `Half::new`.
+        unsafe { fetch_and(self.words().seen, !bits) };
     }
 
     /// Not atomic: the packets of a half-flow come in on one queue. Two queues would lose counts, nothing else.
     #[inline(always)]
-    pub fn count(&self, data_len: u32, now_ns: u64) {
-        let Words { packets, last_seen, bytes, .. } = self.words;
-        // SAFETY: see `new`.
+    fn count(&self, data_len: u32, now_ns: u64) {
+        let Words { packets, last_seen, bytes, .. } = self.words();
+        // SAFETY: see `Half::new`.
         unsafe {
             packets.write(packets.read().wrapping_add(1));
             bytes.write(bytes.read().wrapping_add(data_len as u64));
@@ -84,6 +71,54 @@ impl<Addr> Half<'_, Addr> {
         }
     }
 }
+
+macro_rules! half_flow {
+    ($flow:ty, $addr:ty) => {
+        impl HalfFlow for Half<'_, $flow> {
+            type Addr = $addr;
+
+            #[inline(always)]
+            fn splice(&self) -> Splice {
+                // SAFETY: see `Half::new`; user space wrote it before the value became visible, and never again.
+                unsafe { (*self.flow).splice }
+            }
+
+            #[inline(always)]
+            fn src(&self) -> $addr {
+                // SAFETY: as above.
+                unsafe { (*self.flow).src }
+            }
+
+            #[inline(always)]
+            fn dst(&self) -> $addr {
+                // SAFETY: as above.
+                unsafe { (*self.flow).dst }
+            }
+
+            #[inline(always)]
+            fn ports(&self) -> u32 {
+                // SAFETY: as above.
+                unsafe { (*self.flow).ports }
+            }
+
+            #[inline(always)]
+            fn words(&self) -> Words {
+                let flow = self.flow;
+                // SAFETY: addresses of fields within the value.
+                unsafe {
+                    Words {
+                        seen: &raw mut (*flow).seen,
+                        packets: &raw mut (*flow).packets,
+                        last_seen: &raw mut (*flow).last_seen,
+                        bytes: &raw mut (*flow).bytes,
+                    }
+                }
+            }
+        }
+    };
+}
+half_flow!(Flow4, Addr4);
+half_flow!(Flow6, Addr6);
 
 /// An entry of `TRACKS4` or `TRACKS6`.
 #[derive(Clone, Copy)]

@@ -1,0 +1,59 @@
+//! UDP packets: other addresses and ports, the same datagram.
+
+use super::{HalfFlow, Outcome, Tables, emit, family::Family, miss, tcp};
+use crate::{
+    abi::{FlowFlags, Reason, Seen},
+    packet::{
+        Frame,
+        checksum::Difference,
+        header::{proto, udp},
+        parse::Ip,
+    },
+};
+
+#[inline(always)]
+pub fn steer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, ingress: u32) -> Outcome {
+    let ports = match frame.view::<{ udp::LEN }>(ip.l4) {
+        Some(header) if ip.payload_len >= udp::LEN as u32 => header.u32::<{ udp::PORTS }>(),
+        _ => return Outcome::pass(Reason::Truncated),
+    };
+    let key = F::key(ip.src, ip.dst, ports, proto::UDP);
+    match F::flow(tables, &key) {
+        Some(half) => hit::<F, T>(tables, frame, ip, &half, ingress),
+        None => miss::service::<F, T>(tables, &key, false),
+    }
+}
+
+#[inline(always)]
+fn hit<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, half: &F::Half<'_>, ingress: u32) -> Outcome {
+    if half.seen() & Seen::CLOSED != 0 {
+        return Outcome::pass(Reason::Closed);
+    }
+    if !tcp::origin_lives(tables, &half.splice()) {
+        // Nothing in UDP itself could tell the sender.
+        return Outcome::drop(Reason::OriginDownNoAck);
+    }
+    let hop = match emit::next_hop(tables, half.splice().next_hop) {
+        Ok(hop) => hop,
+        Err(reason) => return Outcome::drop(reason),
+    };
+    if let Err(reason) = F::readdress(&frame, ip.l3, half.src(), half.dst()) {
+        return Outcome::drop(reason);
+    }
+    rewrite(&frame, ip.l4, half.ports(), half.splice().l4_diff);
+    half.count(ip.payload_len - udp::LEN as u32, tables.now_ns());
+    let to_client = half.splice().flags & FlowFlags::TO_CLIENT != 0;
+    emit::forward(&frame, hop, ingress, if to_client { Reason::ToClient } else { Reason::ToOrigin })
+}
+
+#[inline(always)]
+fn rewrite(frame: &Frame, l4: usize, ports: u32, l4_diff: u16) {
+    let Some(header) = frame.view::<{ udp::LEN }>(l4) else { return };
+    header.set_u32::<{ udp::PORTS }>(ports);
+    let old = header.u16::<{ udp::CHECKSUM }>();
+    // 0 says that there is no checksum; one that comes out as 0 is sent as its other representation (RFC 768).
+    if old != 0 {
+        let new = Difference::folded(l4_diff).update(old);
+        header.set_u16::<{ udp::CHECKSUM }>(if new == 0 { 0xffff } else { new });
+    }
+}
