@@ -4,7 +4,7 @@ use crate::net::Netns;
 use crate::pattern;
 use crate::plan::{Framing, Plan, Role};
 use crate::pump::Pump;
-use crate::rtmp_lite::{Amf, COMMAND, ChunkReader, ChunkWriter, ECHO, HELLO, command, object};
+use crate::rtmp_lite::{Amf, COMMAND, ChunkReader, ChunkWriter, ECHO, HELLO, command, object, parse_command};
 use crate::transfer::{Endpoint, Progress, Style, Transfer};
 use anyhow::{Context, Result, bail};
 use socket2::{Domain, Protocol, Socket, Type};
@@ -74,11 +74,16 @@ impl Client {
     }
 
     fn run(self, progress: Arc<Progress>, stop: Arc<AtomicBool>) -> Transfer {
-        let plan = self.plan;
-        match self.preamble() {
-            Ok((stream, pump)) => pump.watched(progress, stop).run(stream),
-            Err(error) => Transfer { plan: Some(plan), ..Transfer::failed(format!("{error:#}")) },
-        }
+        let opened = match self.open() {
+            Ok(opened) => opened,
+            Err(error) => return Transfer { plan: Some(self.plan), ..Transfer::failed(format!("{error:#}")) },
+        };
+        Pump::new(Endpoint::Client, self.plan, self.style, opened.reader, opened.writer)
+            .message_stream(opened.message_stream)
+            .patient(self.start == Start::AfterStatus)
+            .already_sent(opened.early)
+            .watched(progress, stop)
+            .run(opened.stream)
     }
 
     fn connect(&self) -> Result<TcpStream> {
@@ -100,8 +105,8 @@ impl Client {
         Ok(socket.into())
     }
 
-    /// Everything up to the trigger; the pump sees the rest of the origin's answers.
-    fn preamble(self) -> Result<(TcpStream, Pump)> {
+    /// Everything up to the trigger, in the calling thread.
+    pub fn open(&self) -> Result<Opened> {
         let mut stream = self.connect()?;
         handshake(&mut stream)?;
         let (mut writer, mut reader) = (ChunkWriter::default(), ChunkReader::default());
@@ -124,11 +129,7 @@ impl Client {
         writer.write(&mut out, 4, COMMAND, message_stream, &self.trigger());
         let early = self.early(&mut out);
         stream.write_all(&out).context("send the trigger")?;
-        let pump = Pump::new(Endpoint::Client, self.plan, self.style, reader, writer)
-            .message_stream(message_stream)
-            .patient(self.start == Start::AfterStatus)
-            .already_sent(early);
-        Ok((stream, pump))
+        Ok(Opened { stream, reader, writer, message_stream, early })
     }
 
     /// Appends the payload that goes out together with the trigger.
@@ -175,26 +176,47 @@ pub fn handshake(stream: &mut TcpStream) -> Result<()> {
 
 /// Reads messages up to the result of this transaction; its last number is a stream id, if there is any.
 fn wait_result(stream: &mut TcpStream, reader: &mut ChunkReader, transaction: f64) -> Result<u32> {
+    let values = wait_command(stream, reader, |values| values.get(1) == Some(&Amf::Number(transaction)))?;
+    if values[0] != "_result".into() {
+        bail!("answered {values:?}");
+    }
+    Ok(if let Some(Amf::Number(stream)) = values.last() { *stream as u32 } else { 0 })
+}
+
+fn wait_command(stream: &mut TcpStream, reader: &mut ChunkReader, wanted: impl Fn(&[Amf]) -> bool) -> Result<Vec<Amf>> {
     let mut buffer = [0u8; 4096];
     loop {
         while let Some(message) = reader.next_message()? {
-            if message.kind != COMMAND {
-                continue;
+            if message.kind == COMMAND {
+                let values = parse_command(&message.payload)?;
+                if wanted(&values) {
+                    return Ok(values);
+                }
             }
-            let values = crate::rtmp_lite::parse_command(&message.payload)?;
-            if values.get(1) != Some(&Amf::Number(transaction)) {
-                continue;
-            }
-            if values[0] != "_result".into() {
-                bail!("answered {values:?}");
-            }
-            let Some(Amf::Number(stream)) = values.last() else { return Ok(0) };
-            return Ok(*stream as u32);
         }
         match stream.read(&mut buffer)? {
             0 => bail!("the connection was closed"),
             n => reader.push(&buffer[..n]),
         }
+    }
+}
+
+/// A connection whose trigger has been sent.
+pub struct Opened {
+    pub stream: TcpStream,
+    reader: ChunkReader,
+    writer: ChunkWriter,
+    message_stream: u32,
+    /// Payload that went out together with the trigger.
+    early: u64,
+}
+
+impl Opened {
+    /// Waits for the origin's status; returns what came behind it.
+    pub fn wait_status(mut self) -> Result<(TcpStream, Vec<u8>)> {
+        let is_status = |values: &[Amf]| values.first() == Some(&"onStatus".into());
+        wait_command(&mut self.stream, &mut self.reader, is_status).context("status")?;
+        Ok((self.stream, self.reader.into_rest()))
     }
 }
 

@@ -9,6 +9,7 @@ pub mod data_centre;
 pub mod ffmpeg;
 pub mod host;
 pub mod http;
+pub mod load;
 pub mod loss;
 pub mod net;
 pub mod origin;

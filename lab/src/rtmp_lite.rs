@@ -143,6 +143,11 @@ impl Default for ChunkWriter {
 }
 
 impl ChunkWriter {
+    /// One whose chunk size the other end knows already.
+    pub fn with_chunk_size(size: u32) -> Self {
+        Self { chunk_size: size as usize }
+    }
+
     /// Announces a new chunk size and uses it from the next message on.
     pub fn set_chunk_size(&mut self, out: &mut Vec<u8>, size: u32) {
         self.write(out, 2, SET_CHUNK_SIZE, 0, &size.to_be_bytes());

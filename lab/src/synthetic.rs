@@ -91,7 +91,7 @@ impl Drop for SyntheticOrigin {
     }
 }
 
-fn listen(at: SocketAddr) -> Result<TcpListener> {
+pub fn listen(at: SocketAddr) -> Result<TcpListener> {
     use socket2::{Domain, Protocol, Socket, Type};
     let socket = Socket::new(Domain::for_address(at), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -123,14 +123,33 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>, manners: &Manners) {
     }
 }
 
-fn serve(mut stream: TcpStream, manners: &Manners, stop: &Arc<AtomicBool>) -> Result<Transfer> {
+fn serve(stream: TcpStream, manners: &Manners, stop: &Arc<AtomicBool>) -> Result<Transfer> {
+    let greeted = greet(stream, manners)?;
+    let name = greeted.stream_name;
+    let plan = name.parse::<Plan>().map_err(|_| anyhow::anyhow!("stream name {name} is no plan"))?;
+    let pump = Pump::new(Endpoint::Origin, plan, manners.style.clone(), greeted.reader, greeted.writer)
+        .message_stream(manners.message_stream)
+        .watched(Arc::default(), stop.clone());
+    Ok(pump.run(greeted.stream))
+}
+
+/// A connection whose trigger has been answered.
+pub struct Greeted {
+    pub stream: TcpStream,
+    pub stream_name: String,
+    reader: ChunkReader,
+    writer: ChunkWriter,
+}
+
+/// Takes a client's preamble, in the calling thread.
+pub fn greet(mut stream: TcpStream, manners: &Manners) -> Result<Greeted> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PREAMBLE_WITHIN))?;
     stream.set_write_timeout(Some(PREAMBLE_WITHIN))?;
     handshake(&mut stream)?;
     let (mut reader, mut writer) = (ChunkReader::default(), ChunkWriter::default());
-    let plan = loop {
+    loop {
         let message = read_message(&mut stream, &mut reader)?;
         if message.kind != COMMAND {
             continue;
@@ -138,14 +157,10 @@ fn serve(mut stream: TcpStream, manners: &Manners, stop: &Arc<AtomicBool>) -> Re
         let mut out = Vec::new();
         let name = answer(&parse_command(&message.payload)?, manners, &mut writer, &mut out)?;
         stream.write_all(&out).context("answer")?;
-        if let Some(name) = name {
-            break name.parse::<Plan>().map_err(|_| anyhow::anyhow!("stream name {name} is no plan"))?;
+        if let Some(stream_name) = name {
+            return Ok(Greeted { stream, stream_name, reader, writer });
         }
-    };
-    let pump = Pump::new(Endpoint::Origin, plan, manners.style.clone(), reader, writer)
-        .message_stream(manners.message_stream)
-        .watched(Arc::default(), stop.clone());
-    Ok(pump.run(stream))
+    }
 }
 
 /// The server's half of the simple handshake.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicI32, Ordering::SeqCst};
@@ -58,6 +58,42 @@ pub fn poll(fd: RawFd, read: bool, write: bool, timeout: Duration) -> io::Result
     }
     let broken = entry.revents & (libc::POLLERR | libc::POLLHUP) != 0;
     Ok(Ready { read: entry.revents & libc::POLLIN != 0 || broken, write: entry.revents & libc::POLLOUT != 0 })
+}
+
+/// Readable sockets among many, each known by a number of the caller's.
+pub struct Epoll(OwnedFd);
+
+impl Epoll {
+    pub fn new() -> io::Result<Self> {
+        // SAFETY: takes a flag; a descriptor that is not negative is ours.
+        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
+        check(fd)?;
+        // SAFETY: just made, owned by nobody else.
+        Ok(Self(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    pub fn add(&self, fd: RawFd, number: u64) -> io::Result<()> {
+        let mut event = libc::epoll_event { events: libc::EPOLLIN as u32, u64: number };
+        // SAFETY: a valid event; the kernel copies it.
+        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd, &mut event) })
+    }
+
+    pub fn remove(&self, fd: RawFd) -> io::Result<()> {
+        // SAFETY: the event is ignored for a removal.
+        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut()) })
+    }
+
+    /// The numbers of those that are readable, at most 64 at a time.
+    pub fn wait(&self, timeout: Duration) -> io::Result<Vec<u64>> {
+        let mut events = [libc::epoll_event { events: 0, u64: 0 }; 64];
+        let millis = timeout.as_millis().min(60_000) as i32;
+        // SAFETY: an array and its length.
+        let n = unsafe { libc::epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), 64, millis) };
+        if n < 0 && io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(events.iter().take(n.max(0) as usize).map(|event| event.u64).collect())
+    }
 }
 
 static WAKE: AtomicI32 = AtomicI32::new(-1);
