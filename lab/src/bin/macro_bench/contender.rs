@@ -2,7 +2,7 @@
 
 use crate::figures::{Costs, MemoryUse};
 use anyhow::Result;
-use balancer_lab::balancer::{self, Balancer, RTMP_PORT, Settings};
+use balancer_lab::balancer::{Balancer, RTMP_PORT, Settings, binary};
 use balancer_lab::data_centre::{DataCentre, Family, Layout};
 use balancer_lab::host;
 use balancer_lab::load::{Shape, Source};
@@ -47,7 +47,7 @@ impl Contender {
     pub fn missing(self) -> Option<String> {
         match self {
             Self::Routed | Self::Dnat => None,
-            Self::Kernel | Self::Relay => balancer::binary().err().map(|error| error.to_string()),
+            Self::Kernel | Self::Relay => binary().err().map(|error| error.to_string()),
             Self::Haproxy | Self::HaproxySplice => {
                 (!is_on_path("haproxy")).then(|| "no haproxy: apt-get install haproxy".into())
             }
