@@ -1,6 +1,7 @@
 //! Rules that look at one file alone.
 
 use super::source::Source;
+use crate::repo;
 
 const LINES_MAX: usize = 400;
 
@@ -32,8 +33,22 @@ pub fn of_any_text(name: &str, text: &str) -> Vec<String> {
         for path in private.iter().filter(|path| line.contains(**path)) {
             found.push(format!("{name}:{}: {path}… is a folder of one machine", number + 1));
         }
+        if name.ends_with(".md") {
+            let missing = links(line).filter(|link| !leads_somewhere(name, link));
+            found.extend(missing.map(|link| format!("{name}:{}: nothing at {link}", number + 1)));
+        }
     }
     found
+}
+
+/// Targets of Markdown links to files of this repository.
+fn links(line: &str) -> impl Iterator<Item = &str> {
+    let targets = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+    targets.filter(|target| !target.is_empty() && !target.contains("://"))
+}
+
+fn leads_somewhere(page: &str, link: &str) -> bool {
+    repo::root().join(page).with_file_name("").join(link).exists()
 }
 
 pub fn of_source(source: &Source) -> Vec<String> {
@@ -86,6 +101,13 @@ mod tests {
     fn a_file_says_first_what_it_is() {
         assert_eq!(of("a.rs", "//! A.\nfn a() {}\n"), Vec::<String>::new());
         assert_eq!(of("a.rs", "fn a() {}\n").len(), 1);
+    }
+
+    #[test]
+    fn links_of_a_page_lead_somewhere() {
+        assert_eq!(of_any_text("README.md", "[a](xtask/src/main.rs), [b](#b), [c](https://example.org/c)"), [""; 0]);
+        assert_eq!(of_any_text("README.md", "[a](LICENSE) and [b](nowhere.md#c)").len(), 1);
+        assert_eq!(of_any_text("docs/bench/README.md", "[a](../../LICENSE)"), [""; 0]);
     }
 
     #[test]
