@@ -32,9 +32,7 @@ fn bind(address: SocketAddr) -> io::Result<()> {
 }
 
 fn judge_reverse_path(settings: &Settings, sysctl: &dyn Fn(&str) -> Option<String>, findings: &mut Findings) {
-    let value = |name: &str| {
-        sysctl(&format!("net/ipv4/conf/{}/rp_filter", name.replace('/', "."))).and_then(|v| v.parse::<u32>().ok())
-    };
+    let value = |name: &str| sysctl(&format!("net/ipv4/conf/{name}/rp_filter")).and_then(|v| v.parse::<u32>().ok());
     let all = value("all").unwrap_or(0);
     let strict = settings.interfaces.iter().filter(|name| value(name).unwrap_or(0).max(all) == RP_FILTER_STRICT);
     let strict: Vec<&str> = strict.map(String::as_str).collect();

@@ -29,8 +29,8 @@ pub struct Inputs<'a> {
     pub host: HostFacts,
 }
 
-/// A value that somebody wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A value that somebody wrote. No `Debug`: it may be a secret.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Given {
     pub source: Source,
     pub texts: Vec<String>,

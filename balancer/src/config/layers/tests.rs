@@ -115,7 +115,7 @@ fn an_empty_value_hides_nothing() {
     let layers = Layers::gather(&inputs);
     let ttl = layers.get(table::find("origin_ttl").unwrap()).unwrap();
     assert_eq!((ttl.source.to_string().as_str(), ttl.texts.as_slice()), ("balancer.toml:1", &["7s".to_owned()][..]));
-    assert_eq!(layers.get(table::find("vip").unwrap()), None);
+    assert!(layers.get(table::find("vip").unwrap()).is_none());
 }
 
 #[test]
