@@ -11,8 +11,8 @@ use std::path::Path;
 
 /// `bpf_ktime_get_coarse_ns`, the clock of every flow, came with 5.11. (The event ring: 5.8. XDP links: 5.9.)
 const KERNEL_MIN: (u32, u32) = (5, 11);
-/// Each handshake holds a socket to the client and one to the origin.
-const FILES_PER_HANDSHAKE: u64 = 2;
+/// In user space a flow holds a socket to the client and one to the origin; in the kernel none.
+const FILES_PER_FLOW: u64 = 2;
 /// Listening sockets, maps, links, the log.
 const FILES_BESIDE: u64 = 64;
 
@@ -140,14 +140,18 @@ impl System {
     }
 
     fn judge_limits(&self, settings: &Settings, findings: &mut Findings) {
-        let needed = settings.handshakes_max as u64 * FILES_PER_HANDSHAKE + FILES_BESIDE;
+        let needed = settings.handshakes_max as u64 * FILES_PER_FLOW + FILES_BESIDE;
         match self.files_max {
             Some(limit) if limit < needed => findings.warn(
                 "limits",
                 format!("{limit} open files, but handshakes_max {} can need {needed}", settings.handshakes_max),
                 &format!("LimitNOFILE={needed} in the service, `ulimit -n {needed}`, or lower handshakes_max"),
             ),
-            Some(limit) => findings.ok("limits", format!("{limit} open files, {needed} needed")),
+            Some(limit) if settings.xdp_mode == XdpMode::Off => {
+                let flows = (limit.saturating_sub(FILES_BESIDE) / FILES_PER_FLOW).min(settings.flows_max as u64);
+                findings.ok("limits", format!("{limit} open files: up to {flows} relayed flows at a time"));
+            }
+            Some(limit) => findings.ok("limits", format!("{limit} open files, {needed} needed for handshakes")),
             None => findings.ok("limits", "no limit of open files"),
         }
     }

@@ -342,7 +342,7 @@ pub static SETTINGS: &[Setting] = &[
         default: "500000",
         // Half of the flow tables' capacity: a flow has two halves. A unit test compares.
         within: Some(("1", "524288")),
-        help: "Flows that the kernel may forward at the same time; more are relayed.",
+        help: "Flows at the same time, in the kernel and relayed; more are refused.",
         access: measured!(settings.flows_max, COUNT),
         ..LIMITS
     },
