@@ -14,7 +14,7 @@ pub fn run(args: &ArgMatches) -> anyhow::Result<()> {
         for warning in &resolved.warnings {
             eprintln!("balancer: warning: {warning}");
         }
-        return Ok(output::emit(&show::print_config(&resolved))?);
+        return Ok(output::emit(&show::print_config(&resolved.draft, &resolved.sources))?);
     }
     let problems = validate::host_problems(&resolved.settings, &resolved.sources, &inputs.host);
     if !problems.is_empty() {

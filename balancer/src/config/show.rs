@@ -1,20 +1,22 @@
 //! The settings as text: what applies and where it came from, and the commented example. Both are TOML that reads back.
 
-use super::resolve::{Draft, Resolved};
+use super::resolve::{Draft, Sources};
 use super::table::{SETTINGS, Setting};
 use std::fmt::Write;
 
 /// `--print-config`: every setting with its source. Secrets are named, not shown.
-pub fn print_config(resolved: &Resolved) -> String {
+pub fn print_config(draft: &Draft, sources: &Sources) -> String {
+    /// Beyond this the comment follows wherever the value ends.
+    const COLUMN_MAX: usize = 48;
     let mut lines = Vec::new();
     for row in SETTINGS {
-        let texts = (row.access.get)(&resolved.draft);
+        let texts = (row.access.get)(draft);
         let assignment = match texts.is_empty() {
             true => format!("# {} is unset: {}", row.name, row.unset),
             false if row.secret => format!("# {} = <secret>", row.name),
-            false => format!("{} = {}", row.name, value(row, &texts)),
+            false => format!("{} = {}", row.name, value(&texts)),
         };
-        let source = resolved.sources.get(row.name).filter(|_| !texts.is_empty());
+        let source = sources.get(row.name).filter(|_| !texts.is_empty());
         lines.push((assignment, source));
     }
     let aligned =
@@ -25,21 +27,6 @@ pub fn print_config(resolved: &Resolved) -> String {
             Some(source) => writeln!(out, "{assignment:aligned$}  # {source}"),
             None => writeln!(out, "{assignment}"),
         };
-    }
-    out
-}
-
-/// Beyond this the comment follows wherever the value ends.
-const COLUMN_MAX: usize = 48;
-
-/// All settings that differ from nothing, as a file that makes the same settings. Secrets are left out.
-pub fn as_toml(draft: &Draft) -> String {
-    let mut out = String::new();
-    for row in SETTINGS.iter().filter(|row| !row.secret) {
-        let texts = (row.access.get)(draft);
-        if !texts.is_empty() {
-            let _ = writeln!(out, "{} = {}", row.name, value(row, &texts));
-        }
     }
     out
 }
@@ -69,7 +56,7 @@ pub fn example() -> String {
             let _ = writeln!(out, "# {line}");
         }
         let text = if row.default.is_empty() { row.example } else { row.default };
-        let _ = writeln!(out, "#{} = {}", row.name, value(row, &[text.to_owned()]));
+        let _ = writeln!(out, "#{} = {}", row.name, value(&[text.to_owned()]));
     }
     out
 }
@@ -91,14 +78,14 @@ fn facts(row: &Setting) -> String {
     facts
 }
 
-/// A TOML value. Lists of one are written plainly, numbers and switches without quotes.
-fn value(row: &Setting, texts: &[String]) -> String {
-    let scalar = |text: &String| match text.parse::<u64>() {
-        Ok(number) if number.to_string() == *text && i64::try_from(number).is_ok() => text.clone(),
+/// A TOML value. Lists of one are written plainly, numbers without quotes.
+fn value(texts: &[String]) -> String {
+    let scalar = |text: &String| match text.parse::<i64>() {
+        Ok(number) if number.to_string() == *text => text.clone(),
         _ => toml::Value::String(text.clone()).to_string(),
     };
     match texts {
-        [text] if !row.is_list() || !text.contains(',') => scalar(text),
+        [text] => scalar(text),
         texts => format!("[{}]", texts.iter().map(scalar).collect::<Vec<_>>().join(", ")),
     }
 }

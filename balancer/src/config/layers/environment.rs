@@ -6,6 +6,9 @@ use crate::config::problem::{Fault, Problem, Source, nearest};
 use crate::config::table::{PROXY_PREFIX, PROXY_UNUSED, SETTINGS, VARIABLE_PREFIX};
 use std::collections::BTreeMap;
 
+/// Read by `cargo xtask` and the tests, whose children inherit them.
+const OF_THE_CHORES: [&str; 2] = ["BALANCER_BIN", "BALANCER_BPF_TOOLCHAIN"];
+
 pub(super) fn read(layers: &mut Layers, environment: &BTreeMap<String, String>) {
     for row in SETTINGS {
         // Ours wins over theirs; an empty one is no value, so it hides nothing.
@@ -26,7 +29,7 @@ pub(super) fn read(layers: &mut Layers, environment: &BTreeMap<String, String>) 
 
 fn unknown_of_ours(layers: &mut Layers, name: &str) {
     let known = || SETTINGS.iter().map(|row| row.variable()).chain(["BALANCER_CONFIG"]);
-    if known().any(|k| k == name) || is_service_link(name) {
+    if known().any(|k| k == name) || OF_THE_CHORES.contains(&name) || is_service_link(name) {
         return;
     }
     let remedy = match nearest(name, known()) {

@@ -7,7 +7,7 @@ mod environment;
 mod file;
 
 use super::host::HostFacts;
-use super::problem::{ConfigError, Fault, Problem, Source};
+use super::problem::{Fault, Problem, Source};
 use super::table::{SETTINGS, Setting, VARIABLE_PREFIX};
 use std::collections::BTreeMap;
 use std::io;
@@ -109,12 +109,6 @@ fn open(inputs: &Inputs) -> Result<Option<(PathBuf, String)>, Problem> {
         }
     }
     Ok(None)
-}
-
-impl From<Vec<Problem>> for ConfigError {
-    fn from(problems: Vec<Problem>) -> Self {
-        Self(problems)
-    }
 }
 
 #[cfg(test)]

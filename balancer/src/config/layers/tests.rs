@@ -73,6 +73,11 @@ fn an_unknown_variable_of_ours_is_refused_with_the_nearest_name() {
 }
 
 #[test]
+fn a_variable_of_the_project_s_own_chores_is_left_alone() {
+    assert_eq!(problems(&environment(&[("BALANCER_BIN", "/b"), ("BALANCER_BPF_TOOLCHAIN", "system")])), [""; 0]);
+}
+
+#[test]
 fn an_unknown_variable_of_theirs_is_only_noted() {
     let layers = Layers::gather(&environment(&[
         ("PROXY_RTMP_SERVR", "11935"),

@@ -8,12 +8,12 @@ pub use draft::Draft;
 
 use super::layers::{Inputs, Layers};
 use super::problem::{ConfigError, Fault, Problem, Source};
-use super::table::{SETTINGS, Setting};
+use super::table::SETTINGS;
 use super::{Listen, Settings};
 use super::{text, validate};
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
-use std::{fmt, io};
 
 /// By name of the setting.
 pub type Sources = BTreeMap<&'static str, Source>;
@@ -118,12 +118,6 @@ fn read_token(draft: &mut Draft, sources: &Sources, read: &dyn Fn(&Path) -> io::
     }
     draft.settings.token = Some((text::SECRET.parse)(first).map_err(problem)?);
     Ok(())
-}
-
-impl fmt::Debug for Setting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name)
-    }
 }
 
 #[cfg(test)]
