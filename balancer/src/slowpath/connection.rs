@@ -13,6 +13,7 @@ use balancer_common::abi::Reason;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tracing::{debug, info};
 
@@ -139,7 +140,23 @@ impl Connection {
         }
     }
 
+    /// Where every origin has failed this client, the same ones get another chance as soon as their back-off ends: a
+    /// lossy network must not turn a client away that could be served a second later.
     async fn place(&mut self) -> Input {
+        if self.excluded.is_empty() {
+            return self.place_now().await;
+        }
+        let patience = Instant::now() + SECOND_CHANCE;
+        loop {
+            match self.place_now().await {
+                Input::Unplaceable if Instant::now() < patience => self.excluded.clear(),
+                input => return input,
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    async fn place_now(&mut self) -> Input {
         let (Some(request), Some(key)) = (&self.request, &self.stream) else { return Input::Ended };
         let wish = PlaceRequest {
             key,
@@ -209,5 +226,8 @@ fn refusal_for(error: RtmpError) -> Refusal {
     }
 }
 
+/// A first back-off takes 1 s.
+const SECOND_CHANCE: Duration = Duration::from_secs(2);
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a refused client may take to close its end.
-const LAST_WORDS_MAX: std::time::Duration = std::time::Duration::from_secs(2);
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);

@@ -7,14 +7,14 @@ use super::{Context, socket};
 use crate::flow::life::Input;
 use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol};
 use crate::placement::Placement;
-use crate::recognize::rtmp::{Agreement, OriginProgress, OriginSide, set_chunk_size};
+use crate::recognize::rtmp::{Agreement, OriginProgress, OriginSide, Request, set_chunk_size};
 use crate::registry::ConnectFailure;
 use balancer_common::abi::{FlowKey, Reason};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tracing::{debug, warn};
 
@@ -47,6 +47,8 @@ enum ConnectError {
     Refused(SocketAddr),
     #[error("{0} did not answer in time")]
     TimedOut(SocketAddr),
+    #[error("{0} accepted the connection and then stayed silent")]
+    Silent(SocketAddr),
     #[error("{0} closed the connection before it answered")]
     Closed(SocketAddr),
     #[error("every source port towards {0} is in use")]
@@ -57,19 +59,15 @@ enum ConnectError {
     Io(SocketAddr, io::Error),
 }
 
+/// How long a connected origin may take for its part of the handshake and the answers to the client's commands.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Windows from here on are what every stack announces at first: there is nothing to clamp.
 const ORDINARY_WINDOW: u32 = 60_000;
 
 /// Connects to the origin that the client was placed on and replays the client's commands to it.
 pub async fn connect(c: &mut Connection) -> Input {
     let Some(mut origin) = c.origin.take() else { return Input::Ended };
-    let endpoint = origin.placement.endpoint;
-    let limit = c.ctx.settings.connect_timeout;
-    let outcome = match tokio::time::timeout(limit, dial(c, &mut origin)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(ConnectError::TimedOut(endpoint)),
-    };
-    match outcome {
+    match dial(c, &mut origin).await {
         Ok(agreement) => {
             c.ctx.store.connect_succeeded(&origin.placement);
             // An origin that was dead until now, or registered just now, must be up in the kernel before it gets flows.
@@ -84,10 +82,11 @@ pub async fn connect(c: &mut Connection) -> Input {
             warn!(origin = %origin.placement.origin_id, %error, client = %c.client.peer, "origin failed");
             let failure = match error {
                 ConnectError::Refused(_) => Some(ConnectFailure::Refused),
-                ConnectError::TimedOut(_) | ConnectError::Closed(_) | ConnectError::Protocol(..) => {
-                    Some(ConnectFailure::TimedOut)
-                }
-                ConnectError::Io(..) => Some(ConnectFailure::TimedOut),
+                ConnectError::TimedOut(_)
+                | ConnectError::Silent(_)
+                | ConnectError::Closed(_)
+                | ConnectError::Protocol(..)
+                | ConnectError::Io(..) => Some(ConnectFailure::TimedOut),
                 ConnectError::NoPort(_) => {
                     c.ctx.counters.count(Reason::LimitSourcePorts);
                     None
@@ -129,8 +128,15 @@ async fn agree(c: &mut Connection, origin: &mut OriginLeg, agreement: Box<Agreem
 async fn dial(c: &Connection, origin: &mut OriginLeg) -> Result<Box<Agreement>, ConnectError> {
     let endpoint = origin.placement.endpoint;
     let request = c.request.as_ref().ok_or(ConnectError::Closed(endpoint))?;
-    let leg = open(c, origin).await?;
-    let leg = origin.leg.insert(leg);
+    let limit = c.ctx.settings.connect_timeout;
+    let opened = tokio::time::timeout(limit, open(c, origin)).await;
+    let leg = origin.leg.insert(opened.map_err(|_| ConnectError::TimedOut(endpoint))??);
+    let answered = tokio::time::timeout(ANSWER_MAX, talk(leg, request, endpoint)).await;
+    answered.map_err(|_| ConnectError::Silent(endpoint))?
+}
+
+/// Replays the client's commands and swallows the answers.
+async fn talk(leg: &mut TcpLeg, request: &Request, endpoint: SocketAddr) -> Result<Box<Agreement>, ConnectError> {
     let mut dialog = OriginSide::new(request);
     let mut bytes = Vec::new();
     loop {

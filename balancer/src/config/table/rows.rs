@@ -275,9 +275,9 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "connect_timeout",
         value: "DURATION",
-        default: "2s",
+        default: "3500ms",
         within: Some(("10ms", "5m")),
-        help: "How long an origin may take to accept a connection before another is tried.",
+        help: "How long an origin may take to accept a connection before another is tried. A lost SYN comes again after 1 s and 3 s.",
         access: measured!(settings.connect_timeout, DURATION),
         ..LIMITS
     },
