@@ -1,8 +1,7 @@
 //! The macro bench: the same players through the same topology, by routing, NAT, proxies and the balancer in turn. The
-//! lab's program `macro_bench` plays them and prints one JSON object a line:
+//! lab's program `macro_bench` plays them and prints one JSON object a line, the first with the circumstances:
 //!
-//! `{"way": "nft DNAT", "gbit": 20.0, "cpu_seconds_per_gbit": 0.9, "latency_p50_us": 60, "latency_p99_us": 200,
-//!   "memory_bytes_per_connection": 300, "cpu_ms_per_setup": 0.3, "setups_per_second": 900}`
+//! `{"way": "nft DNAT", "cpu_seconds_per_gbit": 0.9, "added_cpu_seconds_per_gbit": 0.1, "latency_p50_us": 60, …}`
 //!
 //! A figure that a way does not have is left out or null. `routed` is no balancer at all: what is above it is the price.
 
@@ -15,6 +14,18 @@ use serde_json::Value;
 
 const ROUTED: &str = "routed";
 const OWN: &str = "balancer";
+
+/// Heads and the figures below them.
+const COLUMNS: [(&str, &str); 8] = [
+    ("CPU s/Gbit", "cpu_seconds_per_gbit"),
+    ("added CPU s/Gbit", "added_cpu_seconds_per_gbit"),
+    ("p50 µs", "latency_p50_us"),
+    ("p99 µs", "latency_p99_us"),
+    ("bytes/connection", "memory_bytes_per_connection"),
+    ("own CPU ms/set-up", "process_cpu_ms_per_setup"),
+    ("set-ups/s", "setups_per_second"),
+    ("bytes copied", "relayed_bytes"),
+];
 
 pub fn measure() -> Result<Report> {
     eprintln!("bench: a hundred players, several minutes ({})", machine::describe().line());
@@ -36,6 +47,12 @@ impl Way {
         self.0.get("way").and_then(Value::as_str).unwrap_or("unnamed")
     }
 
+    /// Why there are no figures, or not all.
+    fn trouble(&self) -> Option<&str> {
+        let skipped = self.0.get("skipped").and_then(Value::as_str);
+        skipped.or_else(|| self.0.pointer("/failures/0")?.as_str())?.lines().next()
+    }
+
     fn figure(&self, name: &str) -> Option<f64> {
         self.0.get(name)?.as_f64()
     }
@@ -47,19 +64,15 @@ fn report(printed: &str) -> Result<Report> {
         .filter(|line| line.starts_with('{'))
         .map(|line| serde_json::from_str(line).map(Way).with_context(|| format!("not a measurement: {line}")))
         .collect::<Result<Vec<_>>>()?;
-    let routed = ways.iter().find(|way| way.name() == ROUTED).context("plain routing was not measured")?;
-    let added = |way: &Way, name: &str| Some(way.figure(name)? - routed.figure(name)?);
+    if !ways.iter().any(|way| way.name() == ROUTED) {
+        bail!("plain routing was not measured: nothing to compare with");
+    }
     let row = |way: &Way| {
-        vec![
-            way.name().to_owned(),
-            number(way.figure("cpu_seconds_per_gbit")),
-            number(added(way, "cpu_seconds_per_gbit")),
-            number(way.figure("latency_p50_us")),
-            number(way.figure("latency_p99_us")),
-            number(way.figure("memory_bytes_per_connection")),
-            number(way.figure("cpu_ms_per_setup")),
-            number(way.figure("setups_per_second")),
-        ]
+        let name = match way.trouble() {
+            Some(why) => format!("{} ({why})", way.name()),
+            None => way.name().to_owned(),
+        };
+        std::iter::once(name).chain(COLUMNS.iter().map(|(_, figure)| number(way.figure(figure)))).collect()
     };
     let bars = |name: &'static str, title: &str, value: &dyn Fn(&Way) -> Option<f64>| Bars {
         name,
@@ -75,7 +88,7 @@ fn report(printed: &str) -> Result<Report> {
     };
     let plots = vec![
         bars("cpu", "CPU-seconds of the whole machine for each Gbit, above routing", &|way| {
-            added(way, "cpu_seconds_per_gbit")
+            way.figure("added_cpu_seconds_per_gbit")
         }),
         bars("latency", "latency of a message, median, µs", &|way| way.figure("latency_p50_us")),
     ];
@@ -83,16 +96,7 @@ fn report(printed: &str) -> Result<Report> {
         name: "macro",
         json: ways.iter().map(|way| way.0.clone()).collect(),
         table: Table {
-            heads: vec![
-                "way",
-                "CPU s/Gbit",
-                "added to routing",
-                "p50 µs",
-                "p99 µs",
-                "bytes/connection",
-                "CPU ms/set-up",
-                "set-ups/s",
-            ],
+            heads: std::iter::once("way").chain(COLUMNS.iter().map(|(head, _)| *head)).collect(),
             rows: ways.iter().map(row).collect(),
         },
         plots,
@@ -105,10 +109,12 @@ mod tests {
 
     #[test]
     fn price_is_what_is_above_routing() {
-        let printed = "{\"way\":\"routed\",\"cpu_seconds_per_gbit\":1.0}\n\
-                       {\"way\":\"balancer (kernel)\",\"cpu_seconds_per_gbit\":1.25,\"latency_p50_us\":60}\n";
+        let printed = "{\"way\":\"routed\",\"cpu_seconds_per_gbit\":1.0,\"added_cpu_seconds_per_gbit\":0.0}\n\
+                       {\"way\":\"balancer (kernel)\",\"cpu_seconds_per_gbit\":1.25,\"added_cpu_seconds_per_gbit\":0.25}\n\
+                       {\"way\":\"HAProxy\",\"skipped\":\"not installed\"}\n";
         let report = report(printed).expect("well formed");
-        assert_eq!(report.table.rows[1][..4], ["balancer (kernel)", "1.2", "0.250", "60.0"]);
+        assert_eq!(report.table.rows[1][..4], ["balancer (kernel)", "1.2", "0.250", "–"]);
+        assert_eq!(report.table.rows[2][0], "HAProxy (not installed)");
         assert!(report.plots[0].bars[1].own);
     }
 }
