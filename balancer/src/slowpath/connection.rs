@@ -140,12 +140,9 @@ impl Connection {
         }
     }
 
-    /// Where every origin has failed this client, the same ones get another chance as soon as their back-off ends: a
-    /// lossy network must not turn a client away that could be served a second later.
+    /// Where every origin has failed, or none is there, the client waits for the first back-off to end: a lossy network
+    /// or a restart must not turn a client away that could be served a second later.
     async fn place(&mut self) -> Input {
-        if self.excluded.is_empty() {
-            return self.place_now().await;
-        }
         let patience = Instant::now() + SECOND_CHANCE;
         loop {
             match self.place_now().await {

@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 
 /// A packet that the fast path passed just before the splice is in its socket by then.
 const SETTLE: Duration = Duration::from_millis(1);
-/// An origin that has not answered the trigger by then gets no second chance; the client does.
-const SILENCE_MAX: Duration = Duration::from_secs(2);
+/// An origin that has not answered the trigger by then, nor any of its four repetitions, gets no second chance; the client does.
+const SILENCE_MAX: Duration = Duration::from_millis(3500);
 
 /// How one look at both legs ended.
 enum Looked {
