@@ -6,6 +6,9 @@
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
+#[cfg(feature = "testing")]
+extern crate std;
+
 pub mod abi;
 pub mod packet;
 pub mod steer;

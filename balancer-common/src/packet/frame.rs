@@ -35,6 +35,15 @@ impl<'a> Frame<'a> {
         (self.end as usize).wrapping_sub(self.data as usize)
     }
 
+    /// The first `len` bytes.
+    #[cfg(feature = "testing")]
+    pub fn cut(self, len: usize) -> Self {
+        if len >= self.len() {
+            return self;
+        }
+        Self { end: self.data.wrapping_add(len), ..self }
+    }
+
     /// The same frame, for a call that is not inlined: this one then need not leave its registers.
     #[inline(always)]
     pub fn reborrow(&self) -> Frame<'_> {

@@ -22,6 +22,14 @@ impl<Flow> Half<'_, Flow> {
     }
 }
 
+#[cfg(feature = "testing")]
+impl<'t, Flow> Half<'t, Flow> {
+    /// A value outside the kernel.
+    pub fn of(flow: &'t core::cell::Cell<Flow>) -> Self {
+        Self { flow: flow.as_ptr(), table: PhantomData }
+    }
+}
+
 /// The words of a value that the kernel keeps.
 pub struct Words {
     seen: *mut u32,
@@ -140,11 +148,17 @@ pub struct Sighting {
     pub own_mac: [u8; 6],
 }
 
-impl TrackSlot<'_> {
+impl<'t> TrackSlot<'t> {
     /// # Safety
     /// `track` points to a map value that stays allocated for the lifetime of the result.
     #[inline(always)]
     pub unsafe fn new(track: NonNull<Track>) -> Self {
+        Self { track: track.as_ptr(), table: PhantomData }
+    }
+
+    /// A value outside the kernel.
+    #[cfg(feature = "testing")]
+    pub fn of(track: &'t core::cell::Cell<Track>) -> Self {
         Self { track: track.as_ptr(), table: PhantomData }
     }
 

@@ -1,0 +1,100 @@
+//! One table of packet cases, for the native tests and for the kernel's own test-run.
+//!
+//! Each case pairs a described frame and world with the verdict, the bytes, the kernel's words and the events that must
+//! come out. Expected frames are built from their own description, never derived from the input's bytes.
+
+mod ends;
+mod hold;
+mod icmp;
+mod options;
+mod passed;
+mod spliced;
+mod stage;
+
+use std::{format, string::String, vec::Vec};
+
+pub use stage::{LO, REDIRECT_SLOT, Stage};
+
+use super::{
+    Verdict,
+    simulated::{Tuple, World},
+};
+use crate::abi::{EventKind, Reason, Track};
+
+pub struct Case {
+    pub name: String,
+    pub world: World,
+    pub frame: Vec<u8>,
+    pub verdict: Verdict,
+    pub reason: Reason,
+    pub frame_after: Vec<u8>,
+    pub world_after: World,
+    pub events: Vec<(EventKind, Tuple)>,
+}
+
+impl Case {
+    /// A case in which nothing changes; the methods below say what does.
+    fn new(stage: &Stage, name: &str, world: World, frame: Vec<u8>) -> Self {
+        Self {
+            name: format!("{stage}: {name}"),
+            world_after: world.clone(),
+            frame_after: frame.clone(),
+            world,
+            frame,
+            verdict: Verdict::Pass,
+            reason: Reason::NotOurs,
+            events: Vec::new(),
+        }
+    }
+
+    fn passes(mut self, reason: Reason) -> Self {
+        (self.verdict, self.reason) = (Verdict::Pass, reason);
+        self
+    }
+
+    fn drops(mut self, reason: Reason) -> Self {
+        (self.verdict, self.reason) = (Verdict::Drop, reason);
+        self
+    }
+
+    fn leaves(mut self, verdict: Verdict, reason: Reason, frame: Vec<u8>) -> Self {
+        (self.verdict, self.reason, self.frame_after) = (verdict, reason, frame);
+        self
+    }
+
+    /// One packet with so much data was forwarded on this half-flow.
+    fn counts(mut self, half: Tuple, data_len: usize) -> Self {
+        if let Some(flow) = self.world_after.flows.get_mut(&half) {
+            flow.packets = flow.packets.wrapping_add(1);
+            flow.bytes = flow.bytes.wrapping_add(data_len as u64);
+        }
+        self
+    }
+
+    fn marks(mut self, half: Tuple, seen: u32) -> Self {
+        if let Some(flow) = self.world_after.flows.get_mut(&half) {
+            flow.seen |= seen;
+        }
+        self
+    }
+
+    fn tells(mut self, kind: EventKind, half: Tuple) -> Self {
+        self.events.push((kind, half));
+        self
+    }
+
+    fn records(mut self, half: Tuple, track: Track) -> Self {
+        self.world_after.tracks.insert(half, track);
+        self
+    }
+}
+
+/// Every case, in both families, without and with VLAN tags.
+pub fn all() -> Vec<Case> {
+    Stage::all().iter().flat_map(of).collect()
+}
+
+fn of(stage: &Stage) -> Vec<Case> {
+    let parts = [spliced::cases, options::cases, ends::cases, hold::cases, icmp::cases, passed::cases];
+    parts.iter().flat_map(|cases| cases(stage)).collect()
+}
