@@ -171,12 +171,15 @@ fn cargo_test(arguments: &[&str], plan: &Plan, more: &[&str]) -> Command {
     command
 }
 
-fn unit(plan: &Plan) -> [Command; 2] {
+fn unit(plan: &Plan) -> Vec<Command> {
     let workspace = ["--workspace", "--exclude", "balancer-lab"];
-    [
-        cargo_test(&[&workspace[..], &["--lib", "--bins"]].concat(), plan, &[]),
-        cargo_test(&[&workspace[..], &["--doc"]].concat(), plan, &[]),
-    ]
+    let mut commands = vec![cargo_test(&[&workspace[..], &["--lib", "--bins"]].concat(), plan, &[])];
+    // Those of `balancer` and of the lab are rungs of their own.
+    if repo::root().join("balancer-common/tests").is_dir() {
+        commands.push(cargo_test(&["--package", "balancer-common", "--test", "*"], plan, &[]));
+    }
+    commands.push(cargo_test(&[&workspace[..], &["--doc"]].concat(), plan, &[]));
+    commands
 }
 
 /// The output of a passing test is shown for the sake of its `skipped:` line.
