@@ -10,6 +10,7 @@ use super::chunk::{ChunkReader, Format};
 use super::command::{Command, kind};
 use super::handshake::{self, HELLO_LEN, PACKET_LEN};
 use super::{Request, RtmpError};
+use std::collections::BTreeSet;
 
 /// Most that an origin may say before it has answered everything: SRS needs 500 bytes, Wowza some 5 KiB.
 const ANSWER_BYTES_MAX: usize = 64 * 1024;
@@ -173,21 +174,38 @@ impl OriginSide {
         self.fresh_headers &= message.format == Format::Full || (control && message.format == Format::SameStream);
     }
 
+    /// The client sees these headers itself: shortened ones may lean on full ones among them, on none before.
+    fn note_leftover(&mut self, mut left: Vec<Message>) {
+        left.sort_by_key(|message| message.start);
+        let mut spelled_out = BTreeSet::new();
+        for message in left {
+            if message.format == Format::Full {
+                spelled_out.insert(message.chunk_stream);
+            } else if !spelled_out.contains(&message.chunk_stream) {
+                self.note_header(&message);
+            }
+        }
+    }
+
     /// All is answered and no message is under way. Swallows what else is here and concerns only us; the rest is the
     /// client's.
     fn agreement(&mut self) -> Result<Agreement, RtmpError> {
         let mut end = self.chunks.clone();
         let mut ahead = self.chunks.clone();
-        let mut blocked = false;
+        let mut left = Vec::new();
         // What is broken behind this point is between the origin and the client.
         while let Ok(Found::Message(message)) = next_message(&mut ahead, &self.input) {
-            self.note_header(&message);
-            blocked |= !swallowed(&message);
-            if !blocked && ahead.pending() == 0 {
-                end = ahead.clone();
+            if left.is_empty() && swallowed(&message) {
+                self.note_header(&message);
+                if ahead.pending() == 0 {
+                    end = ahead.clone();
+                    continue;
+                }
             }
+            left.push(message);
         }
-        ahead.partial().for_each(|message| self.note_header(message));
+        left.extend(ahead.partial().cloned());
+        self.note_leftover(left);
         let leftover = self.input.split_off(end.position().min(self.input.len()));
         let stream_id = self.origin_stream();
         let mut streams = vec![(self.trigger_stream, stream_id)];

@@ -1,6 +1,7 @@
 //! The recognizer as a whole, against what clients and origins say. The bytes of neither come from the code under test
 //! where a capture could be had.
 
+mod captures;
 mod origin;
 mod script;
 mod server;
