@@ -2,9 +2,11 @@
 //! where a capture could be had.
 
 mod captures;
+mod chunks;
 mod origin;
 mod script;
 mod server;
+mod wire;
 
 use super::*;
 

@@ -22,8 +22,8 @@ impl Script {
     pub fn message(mut self, chunk_stream: u32, kind: u8, stream_id: u32, payload: &[u8]) -> Self {
         let header = MessageHeader { kind, stream_id, ..MessageHeader::default() };
         write_message(&mut self.bytes, self.chunk_size, chunk_stream, header, payload);
-        if kind == 1 {
-            self.chunk_size = u32::from_be_bytes(payload[..4].try_into().unwrap());
+        if let (1, Some(size)) = (kind, payload.first_chunk()) {
+            self.chunk_size = u32::from_be_bytes(*size);
         }
         self
     }
