@@ -331,7 +331,7 @@ impl Registry {
         ended
     }
 
-    /// What the `ORIGINS` map should say; slots that are not listed are empty.
+    /// What the `ORIGINS` map should say; slots that are not listed were never used.
     pub fn desired(&self) -> Vec<DesiredOrigin> {
         self.slots.desired()
     }

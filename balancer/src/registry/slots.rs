@@ -213,12 +213,14 @@ impl Slots {
 
     pub fn desired(&self) -> Vec<DesiredOrigin> {
         let all = self.slots.iter().enumerate().filter_map(|(index, slot)| {
-            let (id, down) = match &slot.body {
-                Body::Free => return None,
-                Body::Live(origin) => (origin.id.clone(), origin.health.is_dead()),
-                Body::Leaving { id, .. } => (id.clone(), true),
+            let (id, state) = match &slot.body {
+                // Never used.
+                Body::Free if slot.generation == 0 => return None,
+                Body::Free => ("".into(), OriginState::Empty),
+                Body::Live(origin) if !origin.health.is_dead() => (origin.id.clone(), OriginState::Up),
+                Body::Live(origin) => (origin.id.clone(), OriginState::Down),
+                Body::Leaving { id, .. } => (id.clone(), OriginState::Down),
             };
-            let state = if down { OriginState::Down } else { OriginState::Up };
             Some(DesiredOrigin { index: index as u16, state, generation: slot.generation, id })
         });
         all.collect()

@@ -5,7 +5,7 @@ use crate::config::Policy;
 use crate::flow::{Protocol, Role};
 use crate::placement::*;
 use crate::registry::{ConnectFailure, Endpoints, FlowTicket, Name, OriginSpec};
-use balancer_common::abi::{Reason, ServiceKind};
+use balancer_common::abi::{OriginState, Reason, ServiceKind};
 use proptest::prelude::*;
 use std::net::SocketAddr;
 
@@ -90,7 +90,7 @@ proptest! {
                     w.streams.free_origin(u16::from(o), w.now);
                     if w.registry.live().count() < 4 {
                         // Comes back under its name, in a slot that is free.
-                        let free = (1..100).find(|i| w.registry.get(*i).is_none() && w.registry.desired().iter().all(|d| d.index != *i)).unwrap();
+                        let free = (1..100).find(|i| w.registry.get(*i).is_none() && w.registry.desired().iter().all(|d| d.index != *i || d.state == OriginState::Empty)).unwrap();
                         let mut endpoints = Endpoints::default();
                         endpoints.add(ServiceKind::Rtmp, SocketAddr::from(([10, 0, 1, free as u8], 1935))).unwrap();
                         let spec = OriginSpec { endpoints: Some(endpoints), ..OriginSpec::default() };
