@@ -17,3 +17,4 @@ pub mod reconcile;
 pub mod registry;
 pub mod slowpath;
 pub mod store;
+pub mod telemetry;
