@@ -4,6 +4,7 @@
 //! [`flow`]) imports no runtime, socket, map or clock; [`offload`] alone speaks to the kernel's maps; [`slowpath`] asks
 //! it; [`api`] changes the registry and nothing else.
 
+pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;

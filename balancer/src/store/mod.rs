@@ -220,6 +220,10 @@ impl Store {
         state.streams.iter().map(|s| state.stream_view(s)).collect()
     }
 
+    pub fn stream_count(&self) -> usize {
+        self.lock().streams.len()
+    }
+
     pub fn stream(&self, key: &StreamKey) -> Option<StreamView> {
         let state = self.lock();
         state.streams.get(key).map(|s| state.stream_view(s))
