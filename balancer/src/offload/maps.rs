@@ -281,7 +281,7 @@ impl Maps {
         vec![
             row("FLOWS", self.flow_count, capacity::FLOWS4),
             row("TRACKS", tracks, capacity::TRACKS),
-            row(map::NEXT_HOPS, self.hops.neighbours().len() as u64, capacity::NEXT_HOPS),
+            row(map::NEXT_HOPS, self.hops.len() as u64, capacity::NEXT_HOPS),
         ]
     }
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 #[derive(Default)]
 pub struct NextHops {
-    /// (interface, neighbour's MAC, own MAC) -> slot.
-    slots: HashMap<(u32, [u8; 6], [u8; 6]), u16>,
+    /// (interface, neighbour's MAC, own MAC) -> slots: more than one once a neighbour moved to the MAC of another.
+    slots: HashMap<(u32, [u8; 6], [u8; 6]), Vec<u16>>,
     /// The next slot that was never used.
     next: u32,
 }
@@ -17,8 +17,11 @@ pub struct NextHops {
 impl NextHops {
     /// Takes over the slots that live flows refer to.
     pub fn adopt(entries: impl Iterator<Item = (u16, NextHop)>) -> Self {
-        let slots: HashMap<_, _> = entries.map(|(i, h)| ((h.ifindex, h.dst_mac, h.src_mac), i)).collect();
-        let next = slots.values().max().map_or(0, |last| u32::from(*last) + 1);
+        let mut slots: HashMap<_, Vec<u16>> = HashMap::new();
+        for (slot, hop) in entries {
+            slots.entry((hop.ifindex, hop.dst_mac, hop.src_mac)).or_default().push(slot);
+        }
+        let next = slots.values().flatten().max().map_or(0, |last| u32::from(*last) + 1);
         Self { slots, next }
     }
 
@@ -26,12 +29,12 @@ impl NextHops {
     /// all are used up.
     pub fn slot(&mut self, track: &Track, device: u32) -> Option<(u16, Option<NextHop>)> {
         let key = (track.ifindex, track.peer_mac, track.own_mac);
-        if let Some(slot) = self.slots.get(&key) {
+        if let Some(slot) = self.slots.get(&key).and_then(|slots| slots.first()) {
             return Some((*slot, None));
         }
         let slot = u16::try_from(self.next).ok().filter(|_| self.next < capacity::NEXT_HOPS)?;
         self.next += 1;
-        self.slots.insert(key, slot);
+        self.slots.insert(key, vec![slot]);
         let hop = NextHop { ifindex: track.ifindex, device, dst_mac: track.peer_mac, src_mac: track.own_mac };
         Some((slot, Some(hop)))
     }
@@ -39,18 +42,22 @@ impl NextHops {
     /// The slots that a change of a neighbour's MAC concerns, moved to the new one.
     pub fn moved(&mut self, ifindex: u32, old: [u8; 6], new: [u8; 6]) -> Vec<u16> {
         let keys: Vec<_> = self.slots.keys().filter(|k| k.0 == ifindex && k.1 == old).copied().collect();
-        let mut slots = Vec::new();
+        let mut moved = Vec::new();
         for key in keys {
-            if let Some(slot) = self.slots.remove(&key) {
-                self.slots.insert((ifindex, new, key.2), slot);
-                slots.push(slot);
-            }
+            let slots = self.slots.remove(&key).unwrap_or_default();
+            moved.extend_from_slice(&slots);
+            self.slots.entry((ifindex, new, key.2)).or_default().extend(slots);
         }
-        slots
+        moved
     }
 
     pub fn neighbours(&self) -> Vec<(u32, [u8; 6])> {
         self.slots.keys().map(|k| (k.0, k.1)).collect()
+    }
+
+    /// Slots that are taken.
+    pub fn len(&self) -> usize {
+        self.slots.values().map(Vec::len).sum()
     }
 }
 
@@ -67,5 +74,18 @@ mod tests {
         assert_eq!(hops.slot(&track, 0), Some((slot, None)));
         assert_eq!(hops.moved(2, [1; 6], [3; 6]), [slot]);
         assert_eq!(hops.slot(&Track { peer_mac: [3; 6], ..track }, 0), Some((slot, None)));
+    }
+
+    #[test]
+    fn neighbours_that_became_one_move_on_together() {
+        let mut hops = NextHops::default();
+        let track = Track { ifindex: 2, peer_mac: [1; 6], own_mac: [9; 6], ..Track::default() };
+        let (one, _) = hops.slot(&track, 0).unwrap();
+        let (other, _) = hops.slot(&Track { peer_mac: [3; 6], ..track }, 0).unwrap();
+        assert_eq!(hops.moved(2, [1; 6], [3; 6]), [one]);
+        let mut both = hops.moved(2, [3; 6], [5; 6]);
+        both.sort_unstable();
+        assert_eq!(both, [one, other]);
+        assert_eq!((hops.len(), hops.neighbours()), (2, vec![(2, [5; 6])]));
     }
 }
