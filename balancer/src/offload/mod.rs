@@ -5,6 +5,7 @@ mod devices;
 mod events;
 mod load;
 mod maps;
+pub mod neighbours;
 mod next_hops;
 pub mod object;
 mod pins;
