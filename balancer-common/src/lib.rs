@@ -12,3 +12,5 @@ extern crate std;
 pub mod abi;
 pub mod packet;
 pub mod steer;
+#[cfg(feature = "testing")]
+pub mod testing;

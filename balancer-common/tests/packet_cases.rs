@@ -2,11 +2,10 @@
 
 use balancer_common::{
     packet::Frame,
-    steer::{
-        Outcome, Verdict,
+    steer::{Outcome, Verdict, steer},
+    testing::{
         cases::{self, LO},
         simulated::{Simulated, World},
-        steer,
     },
 };
 

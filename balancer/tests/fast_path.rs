@@ -1,26 +1,176 @@
-//! The fast path in the kernel, by `BPF_PROG_TEST_RUN`.
+//! The fast path in the kernel, by `BPF_PROG_TEST_RUN`: the same packet cases that run natively in `balancer-common`.
+//!
+//! Needs root and the eBPF object. Without them a test says why it is skipped; in CI (`CI` set) that is a failure.
 
 mod kernel;
 
+use anyhow::Context;
+use aya::{maps::PerCpuArray, maps::PerCpuValues, programs::Xdp};
 use balancer::offload::object;
-use balancer_common::abi::map;
+use balancer_common::{
+    abi::{Reason, ReasonCount, map},
+    steer::Verdict,
+    testing::{
+        cases::{self, Case, Stage},
+        simulated::World,
+    },
+};
+use kernel::{Kernel, world};
+
+/// The verifier gives up at a million. A jump of more than a tenth of what `ARCHITECTURE.md` has on record is to be
+/// explained in the commit that makes it.
+const VERIFIED_INSTRUCTIONS_MAX: u32 = 200_000;
+
+const XDP_DROP: u32 = 1;
+const XDP_PASS: u32 = 2;
+const XDP_TX: u32 = 3;
+const XDP_REDIRECT: u32 = 4;
+
+/// `None` where the kernel cannot be used, and that is no failure. What the verifier refuses always is one.
+fn load_or_skip() -> Option<Kernel> {
+    let object = object::object().context("this build has no eBPF object: run `cargo xtask build`");
+    let mut kernel = match object.and_then(Kernel::load) {
+        Ok(kernel) => kernel,
+        Err(e) if std::env::var_os("CI").is_some() => panic!("the kernel's test-run cannot run here: {e:#}"),
+        Err(e) => {
+            println!("skipped: {e:#}");
+            return None;
+        }
+    };
+    kernel.load_program(map::PROGRAM).unwrap_or_else(|e| panic!("{e:#}"));
+    Some(kernel)
+}
+
+fn program(kernel: &Kernel) -> &Xdp {
+    kernel.ebpf.program(map::PROGRAM).unwrap().try_into().unwrap()
+}
+
+fn action(verdict: Verdict) -> u32 {
+    match verdict {
+        Verdict::Pass => XDP_PASS,
+        Verdict::Drop => XDP_DROP,
+        Verdict::Tx => XDP_TX,
+        Verdict::Redirect(_) => XDP_REDIRECT,
+    }
+}
 
 #[test]
-fn the_verifier_accepts_the_program() {
-    let Some(object) = object::object() else {
-        println!("skipped: no eBPF object");
-        return;
-    };
-    let mut kernel = kernel::Kernel::load(object).unwrap();
-    let program = kernel.load_program(map::PROGRAM).unwrap();
-    let info = program.info().unwrap();
-    println!(
-        "verified instructions: {:?}, translated bytes: {:?}, jitted bytes: {}",
-        info.verified_instruction_count(),
-        info.size_translated(),
-        info.size_jitted()
-    );
-    for (name, _) in kernel.ebpf.maps() {
-        println!("{name}");
+fn the_verifier_has_room_to_spare() {
+    let Some(kernel) = load_or_skip() else { return };
+    let info = program(&kernel).info().unwrap();
+    let verified = info.verified_instruction_count().unwrap();
+    let (translated, jitted) = (info.size_translated().unwrap() / 8, info.size_jitted());
+    println!("{verified} instructions verified, {translated} in the program, {jitted} bytes of machine code");
+    assert!(verified < VERIFIED_INSTRUCTIONS_MAX, "{verified}");
+}
+
+#[test]
+fn every_map_of_the_contract_is_in_the_object() {
+    let Some(kernel) = load_or_skip() else { return };
+    for name in [
+        map::SERVICES,
+        map::FLOWS4,
+        map::FLOWS6,
+        map::TRACKS4,
+        map::TRACKS6,
+        map::CONTROLS,
+        map::NEXT_HOPS,
+        map::STREAMS,
+        map::STREAM_NAMES,
+        map::ORIGINS,
+        map::DEVICES,
+        map::REASONS,
+        map::EVENTS,
+        map::ABI,
+    ] {
+        assert!(kernel.ebpf.map(name).is_some(), "{name}");
     }
+}
+
+#[test]
+fn every_case_comes_out_of_the_kernel_as_described() {
+    let Some(mut kernel) = load_or_skip() else { return };
+    let mut events = world::Events::take(&mut kernel.ebpf);
+    let cases = cases::all();
+    println!("{} cases", cases.len());
+    for case in &cases {
+        let name = &case.name;
+        world::set_up(&mut kernel.ebpf, &case.world);
+        reset_reasons(&mut kernel);
+        let before = coarse_now();
+        let (got, frame) = kernel::run(program(&kernel), &case.frame).unwrap_or_else(|e| panic!("{name}: {e:#}"));
+        let after = coarse_now();
+        assert_eq!(got, action(case.verdict), "{name}");
+        if case.verdict != Verdict::Drop {
+            assert_eq!(frame, case.frame_after, "{name}");
+        }
+        let bytes = case.frame.len() as u64;
+        assert_eq!(world::reasons(&kernel.ebpf), [(case.reason, ReasonCount { packets: 1, bytes })], "{name}");
+        let mut left = world::read(&mut kernel.ebpf, &case.world);
+        check_last_seen(case, &mut left, before..=after);
+        assert_eq!(left, case.world_after, "{name}");
+        let expected: Vec<_> = case.events.iter().map(|(kind, half)| half.event(*kind)).collect();
+        assert_eq!(events.drain(), expected, "{name}");
+        world::clear(&mut kernel.ebpf, &case.world);
+    }
+}
+
+fn check_last_seen(case: &Case, left: &mut World, during: std::ops::RangeInclusive<u32>) {
+    for (tuple, flow) in &mut left.flows {
+        if flow.packets != case.world.flows[tuple].packets {
+            assert!(during.contains(&flow.last_seen), "{}: {} in {during:?}", case.name, flow.last_seen);
+            flow.last_seen = 0;
+        }
+    }
+}
+
+#[test]
+fn a_frame_cut_off_anywhere_is_passed_untouched_by_the_kernel() {
+    let Some(mut kernel) = load_or_skip() else { return };
+    // Every tenth of them: natively all are tried.
+    for case in cases::all().iter().step_by(10).filter(|case| !case.name.ends_with("padding behind the packet")) {
+        world::set_up(&mut kernel.ebpf, &case.world);
+        // The test-run refuses frames shorter than an Ethernet header.
+        for len in 14..case.frame.len().min(200) {
+            let (got, frame) = kernel::run(program(&kernel), &case.frame[..len]).unwrap();
+            assert_eq!((got, &frame[..]), (XDP_PASS, &case.frame[..len]), "{}, cut to {len}", case.name);
+        }
+        assert_eq!(world::read(&mut kernel.ebpf, &case.world), case.world, "{}", case.name);
+        world::clear(&mut kernel.ebpf, &case.world);
+    }
+}
+
+#[test]
+fn a_redirect_that_the_kernel_refuses_is_a_counted_drop() {
+    let Some(mut kernel) = load_or_skip() else { return };
+    let stage = &Stage::all()[0];
+    let mut world = stage.world(0);
+    world.devices.clear();
+    world::set_up(&mut kernel.ebpf, &world);
+    let frame = stage.client_packet().frame();
+    let (got, _) = kernel::run(program(&kernel), &frame).unwrap();
+    assert_eq!(got, XDP_DROP);
+    let count = ReasonCount { packets: 1, bytes: frame.len() as u64 };
+    assert_eq!(world::reasons(&kernel.ebpf), [(Reason::RedirectFailed, count)]);
+}
+
+fn reset_reasons(kernel: &mut Kernel) {
+    let cpus = aya::util::nr_cpus().unwrap();
+    let mut counts: PerCpuArray<_, ReasonCount> = kernel.ebpf.map_mut(map::REASONS).unwrap().try_into().unwrap();
+    for (reason, _) in nonzero(&counts) {
+        counts.set(reason, PerCpuValues::try_from(vec![ReasonCount::default(); cpus]).unwrap(), 0).unwrap();
+    }
+}
+
+fn nonzero<M: std::borrow::Borrow<aya::maps::MapData>>(counts: &PerCpuArray<M, ReasonCount>) -> Vec<(u32, u64)> {
+    let packets = |index| counts.get(&index, 0).unwrap().iter().map(|count| count.packets).sum::<u64>();
+    (0..counts.len()).map(|index| (index, packets(index))).filter(|(_, packets)| *packets != 0).collect()
+}
+
+/// The clock of `last_seen`: 2^20 ns of the coarse monotonic clock.
+fn coarse_now() -> u32 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid place for the result.
+    assert_eq!(unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &mut now) }, 0);
+    ((now.tv_sec as u64 * 1_000_000_000 + now.tv_nsec as u64) >> 20) as u32
 }

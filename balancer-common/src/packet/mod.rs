@@ -3,8 +3,6 @@
 //! Owns bounds checks ([`frame`]), header layouts ([`header`]), checksums ([`checksum`]), parsing ([`parse`]) and the
 //! translation of TCP options ([`options`]). Knows no table and takes no decision: that is `steer`.
 
-#[cfg(feature = "testing")]
-pub mod build;
 pub mod checksum;
 pub mod frame;
 pub mod header;

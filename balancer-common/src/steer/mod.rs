@@ -4,16 +4,12 @@
 //! tests. It decides; the caller carries the [`Outcome`] out and counts its reason. Any doubt is a pass to the host's
 //! stack or a drop with a reason of its own, never a guess.
 
-#[cfg(feature = "testing")]
-pub mod cases;
 mod emit;
 mod family;
 mod hold;
 mod icmp;
 mod miss;
 mod reset;
-#[cfg(feature = "testing")]
-pub mod simulated;
 mod tcp;
 mod udp;
 mod values;

@@ -1,9 +1,11 @@
 //! Loads an eBPF object into the kernel for a test or a bench, and leaves nothing behind.
 
+pub mod world;
+
 use std::{ffi::CString, io, path::Path};
 
 use anyhow::{Context, Result};
-use aya::{Ebpf, EbpfLoader, programs::Xdp};
+use aya::{Ebpf, EbpfLoader, TestRun, TestRunOptions, programs::Xdp};
 
 /// A loaded object. Its maps are pinned in a bpffs that only this thread sees, so that they go with the process.
 pub struct Kernel {
@@ -25,6 +27,16 @@ impl Kernel {
         program.load().with_context(|| format!("the verifier on program `{name}`"))?;
         Ok(program)
     }
+}
+
+/// One run of the program: its action and the frame that it left. The test-run's frames come in on the loopback
+/// device, interface 1.
+pub fn run(program: &Xdp, frame: &[u8]) -> Result<(u32, Vec<u8>)> {
+    let mut out = vec![0; frame.len() + 64];
+    let options = TestRunOptions { data_in: Some(frame), data_out: Some(&mut out), ..TestRunOptions::new() };
+    let result = program.test_run(options)?;
+    out.truncate(result.data_size_out as usize);
+    Ok((result.return_value, out))
 }
 
 fn mount_private_bpffs(at: &Path) -> io::Result<()> {

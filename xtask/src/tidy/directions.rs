@@ -97,11 +97,7 @@ const RULES: [Rule; 14] = [
     Rule {
         place: "balancer-common/src",
         // Behind the feature `testing`: for the host alone.
-        except: &[
-            "balancer-common/src/packet/build",
-            "balancer-common/src/steer/cases",
-            "balancer-common/src/steer/simulated",
-        ],
+        except: &["balancer-common/src/testing"],
         forbidden: &["std", "alloc", "tokio", "libc"],
         why: "the kernel half has neither an allocator nor an operating system below it",
     },

@@ -8,11 +8,12 @@ use super::{
 };
 use crate::{
     abi::{Reason, Seen},
-    packet::{
+    packet::header::proto,
+    steer::Verdict,
+    testing::{
         build::{Lower, TcpPacket, icmp_frame, udp_frame},
-        header::proto,
+        simulated::Tuple,
     },
-    steer::{Verdict, simulated::Tuple},
 };
 
 const MTU: u32 = 1400;

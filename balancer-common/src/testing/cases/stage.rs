@@ -9,11 +9,11 @@ use std::{
 
 use crate::{
     abi::{FlowFlags, NextHop, OriginState, Splice},
-    packet::{
+    packet::header::{proto, tcp},
+    testing::{
         build::{Lower, TcpPacket},
-        header::{proto, tcp},
+        simulated::{Flow, Tuple, World},
     },
-    steer::simulated::{Flow, Tuple, World},
 };
 
 /// The interface that frames come in on; the kernel's test-run uses the loopback device.

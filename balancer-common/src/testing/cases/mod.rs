@@ -15,11 +15,11 @@ use std::{format, string::String, vec::Vec};
 
 pub use stage::{LO, REDIRECT_SLOT, Stage};
 
-use super::{
-    Verdict,
-    simulated::{Tuple, World},
+use super::simulated::{Tuple, World};
+use crate::{
+    abi::{EventKind, Reason, Track},
+    steer::Verdict,
 };
-use crate::abi::{EventKind, Reason, Track};
 
 pub struct Case {
     pub name: String,

@@ -8,12 +8,10 @@ use super::{
 };
 use crate::{
     abi::FlowFlags,
-    packet::{
-        build::{
-            TcpOption::{self, End, Nop, Raw, Sack, Timestamps},
-            TcpPacket,
-        },
-        header::tcp,
+    packet::header::tcp,
+    testing::build::{
+        TcpOption::{self, End, Nop, Raw, Sack, Timestamps},
+        TcpPacket,
     },
 };
 

@@ -3,12 +3,12 @@
 use core::cell::{Cell, RefCell};
 use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, vec::Vec};
 
-use super::{Half, Tables, TrackSlot};
 use crate::{
     abi::{
         Addr4, Addr6, Control, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, ServiceKey, Splice, Track,
     },
     packet::Frame,
+    steer::{Half, Tables, TrackSlot},
 };
 
 /// A 5-tuple as people write it.

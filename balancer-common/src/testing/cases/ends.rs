@@ -8,11 +8,12 @@ use super::{
 };
 use crate::{
     abi::{EventKind, OriginState, Reason, Seen, Track},
-    packet::{
+    packet::header::tcp,
+    steer::Verdict,
+    testing::{
         build::{TcpOption, TcpPacket},
-        header::tcp,
+        simulated::World,
     },
-    steer::{Verdict, simulated::World},
 };
 
 pub fn cases(stage: &Stage) -> Vec<Case> {

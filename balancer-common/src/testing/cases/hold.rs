@@ -8,11 +8,11 @@ use super::{
 };
 use crate::{
     abi::{Control, Reason, Track},
-    packet::{
+    packet::header::tcp,
+    testing::{
         build::{TcpOption, TcpPacket},
-        header::tcp,
+        simulated::World,
     },
-    steer::simulated::World,
 };
 
 /// Longer than any test runs; 62 bits hold it.

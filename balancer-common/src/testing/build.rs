@@ -7,7 +7,7 @@ use std::{
     vec::Vec,
 };
 
-use super::header::{proto, tcp};
+use crate::packet::header::{proto, tcp};
 
 /// Everything below the transport layer.
 #[derive(Clone, Debug, PartialEq, Eq)]

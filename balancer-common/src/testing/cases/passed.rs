@@ -5,10 +5,8 @@ use std::{vec, vec::Vec};
 use super::{Case, Stage};
 use crate::{
     abi::Reason,
-    packet::{
-        build::{TcpPacket, udp_frame},
-        header::{proto, tcp},
-    },
+    packet::header::{proto, tcp},
+    testing::build::{TcpPacket, udp_frame},
 };
 
 pub fn cases(stage: &Stage) -> Vec<Case> {

@@ -8,12 +8,10 @@ use super::{
 };
 use crate::{
     abi::{FlowFlags, Reason, Seen},
-    packet::{
+    packet::header::{proto, tcp},
+    steer::Verdict,
+    testing::{
         build::{TcpPacket, udp_frame},
-        header::{proto, tcp},
-    },
-    steer::{
-        Verdict,
         simulated::{Tuple, World},
     },
 };
@@ -61,7 +59,7 @@ fn numbers(stage: &Stage) -> Vec<Case> {
     both_ways("a repeated SYN with ACK", &|p| (p.flags, p.payload) = (tcp::SYN | tcp::ACKED, vec![]));
     both_ways("congestion was met", &|p| (p.lower.class, p.flags) = (0x0b, tcp::ACKED | 0xc0));
     both_ways("options nobody asked to change", &|p| {
-        use crate::packet::build::TcpOption::{Nop, Sack, Timestamps};
+        use crate::testing::build::TcpOption::{Nop, Sack, Timestamps};
         p.options = vec![Nop, Nop, Timestamps(1, 2), Nop, Nop, Sack(vec![(3, 4)])];
     });
     cases
