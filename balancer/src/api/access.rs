@@ -71,6 +71,8 @@ impl Access {
     }
 
     pub fn new(system_api: SocketAddr, token: Option<Secret>, allow_register: Vec<IpNet>) -> Result<Self, WouldBeOpen> {
+        // An empty secret is none: everybody could say it.
+        let token = token.filter(|t| !t.0.is_empty());
         let listens_on_loopback = system_api.ip().to_canonical().is_loopback();
         if !listens_on_loopback && token.is_none() && allow_register.is_empty() {
             return Err(WouldBeOpen(system_api));

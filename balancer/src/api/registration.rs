@@ -112,6 +112,7 @@ fn lease(fields: &Fields) -> Result<Option<Lease>, FieldError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use serde_json::{Value, json};
 
     /// What SRS 7.0.18 sends.
@@ -206,6 +207,20 @@ mod tests {
             let expected =
                 ["127.0.0.1:7001", "127.0.0.1:7002", "127.0.0.1:7003", "10.0.0.7:7004", "10.0.0.8:7005", "[::1]:7006"];
             assert_eq!(found, expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200), cut in 0..SRS7.len(), byte: u8) {
+            let mut near = SRS7.as_bytes().to_vec();
+            near[cut] = byte;
+            for body in [&body[..], &SRS7.as_bytes()[..cut], &near] {
+                if let Ok(beat) = srs(body) {
+                    prop_assert!(!beat.endpoints.get(ServiceKind::Rtmp).is_empty());
+                }
+                let _ = spec(body);
+            }
         }
     }
 

@@ -56,6 +56,7 @@ fn an_open_api_does_not_start() {
     for address in ["0.0.0.0:12025", "[::]:12025", "10.0.0.1:12025"] {
         let open: Result<Access, WouldBeOpen> = Access::new(address.parse().unwrap(), None, vec![]);
         let error = open.unwrap_err().to_string();
+        assert!(Access::new(address.parse().unwrap(), Some(Secret(String::new())), vec![]).is_err());
         assert!(error.contains(address) && error.contains("allow_register"), "{error}");
     }
     for address in ["127.0.0.1:12025", "127.9.9.9:12025", "[::1]:12025", "[::ffff:127.0.0.1]:12025"] {
