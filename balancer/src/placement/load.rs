@@ -1,6 +1,6 @@
 //! What an origin carries, in one number, and how it is learnt from the counters of the flows.
 
-use crate::flow::{FlowId, FlowRecord};
+use crate::flow::{FlowId, FlowRecord, Path};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -84,7 +84,9 @@ impl Sampler {
         for (id, flow) in flows {
             let old = self.seen.get(&id).copied();
             let before = old.unwrap_or_default();
-            let heard_at = if old.is_some() && flow.to_client.packets != before.packets_out {
+            // A relay counts reads, not ACKs: there, that the origin takes bytes is a sign of life too.
+            let takes = flow.path == Path::Relay && flow.to_origin.bytes != before.bytes_in;
+            let heard_at = if old.is_some() && (takes || flow.to_client.packets != before.packets_out) {
                 Some(now)
             } else {
                 before.heard_at.or(Some(flow.made_at))

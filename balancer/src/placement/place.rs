@@ -183,7 +183,7 @@ fn keep(stream: &Stream, mapping: Mapping, origin: &Origin, request: &PlaceReque
     let id = || origin.id.clone();
     match request.role {
         // Nobody else has what the viewer wants, so a suspect or draining origin is still the right one.
-        Role::Play if mapping.confirmed => match (excluded, offered) {
+        Role::Play if mapping.confirmed && !origin.health.is_dead() => match (excluded, offered) {
             (true, _) if published => Known::Fail(PlaceError::Unreachable { origin: id() }),
             (true, _) => Known::Anew,
             (false, false) => Known::Fail(PlaceError::NoEndpoint { origin: id() }),
@@ -219,7 +219,7 @@ fn takes_new(origin: &Origin, role: Role, service: ServiceKind, now: Duration) -
 
 fn at_capacity(origin: &Origin, flows: u32, streams: u32) -> bool {
     let rate = origin.load.rate;
-    let bits = rate.bits_per_second_in.saturating_add(rate.bits_per_second_out);
+    let bits = rate.bits_per_second_in.saturating_add(rate.bits_per_second_out).saturating_add(origin.load.pending);
     origin.capacity.bits_per_second.is_some_and(|max| bits >= max)
         || origin.capacity.flows.is_some_and(|max| flows >= max)
         || origin.capacity.streams.is_some_and(|max| streams >= max)

@@ -130,6 +130,7 @@ impl Endpoints {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn every_form_that_a_media_server_sends_is_understood() {
@@ -181,6 +182,17 @@ mod tests {
             "10.0.0.1:19:35",
         ] {
             assert!(text.parse::<Endpoint>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_parsed_is_an_address(text in "(tcp://|udp://)?[0-9a-f:.\\[\\]]{0,24}") {
+            if let Ok(endpoint) = text.parse::<Endpoint>() {
+                let address = endpoint.at(IpAddr::from([10, 0, 0, 1]));
+                prop_assert!(address.port() != 0 && !address.ip().is_unspecified());
+                prop_assert_eq!(address.to_string().parse::<Endpoint>().unwrap().at(IpAddr::from([10, 0, 0, 2])), address);
+            }
         }
     }
 

@@ -123,14 +123,17 @@ impl Registry {
 
     /// An operator's word, or the registration of any other media server.
     pub fn put(&mut self, id: &Name, spec: &OriginSpec, now: Duration) -> Result<Registered, RegisterError> {
-        let known = self.slots.index_of(id);
+        let mut known = self.slots.index_of(id);
         if &**id == DEFAULT_ORIGIN_ID || known.is_some_and(|i| self.is_default(i)) {
             return Err(RegisterError::FromSettings);
         }
         if let Some(endpoints) = &spec.endpoints {
             self.admission.check(endpoints)?;
-            if let Some((_, other)) = self.slots.at_place(endpoints).find(|(i, _)| Some(*i) != known) {
-                return Err(RegisterError::EndpointsTaken { id: other.id.clone() });
+            match self.slots.at_place(endpoints).find(|(i, _)| Some(*i) != known) {
+                None => {}
+                // What has only named itself until now is given its name.
+                Some((index, other)) if known.is_none() && other.source != Source::Api => known = Some(index),
+                Some((_, other)) => return Err(RegisterError::EndpointsTaken { id: other.id.clone() }),
             }
         }
         let id = id.shared();
@@ -145,6 +148,7 @@ impl Registry {
             return Ok(Registered { index, id, kind: RegisterKind::New, ended: Vec::new() });
         };
         let kind = self.refresh(index, now, |origin| origin.take_spec(spec));
+        self.slots.set_id(index, id.clone());
         let ended = (kind == RegisterKind::Replaced).then_some(index).into_iter().collect();
         Ok(Registered { index, id, kind, ended })
     }
@@ -307,8 +311,15 @@ impl Registry {
     /// Leases, drain deadlines, memory of the dead. Answers the slots whose flows end now.
     pub fn tick(&mut self, now: Duration) -> Vec<u16> {
         let mut ended = Vec::new();
+        let default_ttl = self.default_ttl;
         for index in 1..=ORIGINS_MAX as u16 {
             let Some(origin) = self.slots.get_mut(index) else { continue };
+            // Who was adopted and does not beat lives as long as its flows do: it may be one that never beats.
+            if origin.source == Source::Adopted
+                && let (Some(heard_at), Some(expires_at)) = (origin.load.heard_at, &mut origin.expires_at)
+            {
+                *expires_at = (*expires_at).max(heard_at + default_ttl);
+            }
             match origin.due(now) {
                 None => {}
                 Some(Due::Expired) if !origin.health.expire() => {}

@@ -132,15 +132,21 @@ impl Slots {
 
     /// Gives an origin that registers by beats the id that they say. An operator's id stays.
     pub fn rename(&mut self, index: u16, id: Arc<str>) -> Arc<str> {
-        let Some(origin) = self.get_mut(index) else { return id };
-        if origin.source != Source::Srs || origin.id == id {
-            return origin.id.clone();
+        match self.get(index) {
+            Some(origin) if origin.source != Source::Srs => origin.id.clone(),
+            Some(_) | None => {
+                self.set_id(index, id.clone());
+                id
+            }
         }
+    }
+
+    pub fn set_id(&mut self, index: u16, id: Arc<str>) {
+        let Some(origin) = self.get_mut(index).filter(|o| o.id != id) else { return };
         let old = std::mem::replace(&mut origin.id, id.clone());
         self.by_id.remove(&old);
-        self.by_id.insert(id.clone(), index);
+        self.by_id.insert(id, index);
         self.changed = true;
-        id
     }
 
     /// Puts a new origin into the first free slot.

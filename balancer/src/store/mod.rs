@@ -5,6 +5,8 @@
 //! touches no map: a reconciler waits on [`Store::subscribe`], takes [`Store::take_changes`] and makes the maps equal.
 
 mod clock;
+#[cfg(test)]
+mod tests;
 mod view;
 
 pub use clock::Clock;

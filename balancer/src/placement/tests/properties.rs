@@ -60,6 +60,8 @@ proptest! {
                         prop_assert!(w.registry.is_current((p.origin, p.generation)));
                         if p.reason == Reason::PlacedSticky {
                             prop_assert_eq!(before.map(|m| m.origin), Some(p.origin));
+                            let dead = w.registry.get(p.origin).unwrap().health.is_dead();
+                            prop_assert!(!dead || fine.contains(&p.origin));
                         } else {
                             prop_assert!(fine.contains(&p.origin), "{:?} of {:?}", p, fine);
                         }

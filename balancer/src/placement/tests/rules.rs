@@ -84,6 +84,19 @@ fn a_dead_origins_streams_go_elsewhere_at_once() {
 }
 
 #[test]
+fn a_viewer_is_not_held_by_a_publishers_failed_try_of_a_dead_origin() {
+    let mut w = World::new(Policy::LeastLoad, 1);
+    let first = w.place("x", Role::Publish).unwrap();
+    w.fails(&first, ConnectFailure::Refused);
+    w.now += s(1);
+    let again = w.place("x", Role::Publish).unwrap();
+    w.fails(&again, ConnectFailure::Refused);
+    assert_eq!(w.place("x", Role::Play), Err(PlaceError::NoOrigin));
+    w.origin(2, OriginSpec::default());
+    assert_eq!(w.place("x", Role::Play).unwrap().origin, 2);
+}
+
+#[test]
 fn a_retry_goes_to_another_origin_and_says_so() {
     let mut w = World::new(Policy::LeastLoad, 2);
     let first = w.place("a", Role::Publish).unwrap();

@@ -216,6 +216,29 @@ fn an_operator_names_origins_and_changes_what_beats_have_made() {
 }
 
 #[test]
+fn an_operator_may_name_what_has_only_named_itself() {
+    let mut r = registry();
+    let b = beat("", "vid-1", "a", "10.0.0.1:1935");
+    r.register(&b, s(0)).unwrap();
+    let named = r.put(&name("studio"), &spec("10.0.0.1:1935"), s(1)).unwrap();
+    assert_eq!((named.index, named.kind, &*named.id), (1, RegisterKind::Renewed, "studio"));
+    assert_eq!((r.index_of("vid-1"), r.index_of("studio")), (None, Some(1)));
+    assert_eq!(&*r.register(&b, s(2)).unwrap().id, "studio");
+}
+
+#[test]
+fn an_adopted_origin_that_never_beats_lives_as_long_as_its_flows_are_heard() {
+    let mut r = registry();
+    r.adopt(3, "static", 5, s(0));
+    let heard = |at| {
+        std::collections::HashMap::from([(3, crate::placement::Load { heard_at: Some(s(at)), ..Default::default() })])
+    };
+    r.set_loads(&heard(25));
+    assert_eq!(r.tick(s(54)), Vec::<u16>::new());
+    assert_eq!(r.tick(s(55)), [3]);
+}
+
+#[test]
 fn deletion_ends_the_flows_and_frees_the_name() {
     let mut r = registry();
     r.put(&name("mine"), &spec("10.0.0.1:1935"), s(0)).unwrap();
