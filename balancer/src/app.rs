@@ -2,9 +2,11 @@
 
 mod adopt;
 mod banner;
+mod facts;
 mod shutdown;
 mod tasks;
 
+use crate::api::access::Access;
 use crate::config::host::HostFacts;
 use crate::config::{Settings, XdpMode};
 use crate::counters::Counters;
@@ -14,6 +16,7 @@ use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
 use crate::slowpath::{self, Admission, Bound, Context, PortPool};
 use crate::store::{Clock, Store, StoreSettings};
+use crate::telemetry::Telemetry;
 use anyhow::Context as _;
 use balancer_common::abi::{Reason, ServiceKind};
 use ipnet::IpNet;
@@ -28,11 +31,14 @@ const CHUNK_SIZE: u32 = 4096;
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
-    let offload = load(&settings)?;
+    // Before anything is touched: a system API that is open to strangers is a reason not to start.
+    let access = Access::new(settings.system_api, settings.token.clone(), settings.allow_register.clone())?;
+    let (offload, problem) = load(&settings)?;
     let bound = slowpath::bind(&settings.rtmp, &settings.vips, segment_max(&settings))?;
     // It runs a small runtime of its own.
     let host = tokio::task::spawn_blocking(HostFacts::look).await.context("cannot look at the host's addresses")?;
-    let ctx = assemble(settings, offload, &bound, &host)?;
+    let (stop, stopped) = watch::channel(false);
+    let ctx = assemble(settings, offload, problem, &bound, &host, &stopped)?;
     adopt::adopt(&ctx);
     ctx.reconciler.run();
     if let Some(offload) = &ctx.offload {
@@ -40,23 +46,23 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         offload.set_services(&services);
     }
 
-    let (stop, stopped) = watch::channel(false);
     let addresses: Vec<SocketAddr> = bound.iter().map(|b| b.address).collect();
-    let api = tasks::start(&ctx, bound, &stopped).await?;
+    let api = tasks::start(&ctx, access, bound, &stopped).await?;
     banner::print(&ctx, &addresses);
     shutdown::serve_until_stopped(&ctx, stop, api).await
 }
 
-fn load(settings: &Settings) -> anyhow::Result<Option<Arc<Offload>>> {
+/// The fast path, or why there is none although one was wanted.
+fn load(settings: &Settings) -> anyhow::Result<(Option<Arc<Offload>>, Option<String>)> {
     if settings.xdp_mode == XdpMode::Off {
-        return Ok(None);
+        return Ok((None, None));
     }
     match Offload::load(&settings.pin_path, &settings.interfaces, settings.xdp_mode) {
-        Ok(offload) => Ok(Some(Arc::new(offload))),
+        Ok(offload) => Ok((Some(Arc::new(offload)), None)),
         Err(error) if settings.xdp_mode == XdpMode::Auto => {
-            let error = anyhow::Error::new(error);
-            warn!(reason = Reason::SpliceOff.label(), "no fast path, everything is relayed: {error:#}");
-            Ok(None)
+            let problem = format!("{:#}", anyhow::Error::new(error));
+            warn!(reason = Reason::SpliceOff.label(), "no fast path, everything is relayed: {problem}");
+            Ok((None, Some(problem)))
         }
         Err(error) => Err(error).context("--xdp-mode asks for a fast path that cannot be had"),
     }
@@ -65,8 +71,10 @@ fn load(settings: &Settings) -> anyhow::Result<Option<Arc<Offload>>> {
 fn assemble(
     settings: Arc<Settings>,
     offload: Option<Arc<Offload>>,
+    problem: Option<String>,
     bound: &[Bound],
     host: &HostFacts,
+    stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<Arc<Context>> {
     let clock = Clock::start();
     let counters = Arc::new(Counters::default());
@@ -82,7 +90,16 @@ fn assemble(
     );
     let store = Arc::new(store.context("the default origin (PROXY_DEFAULT_BACKEND_*) cannot be used")?);
     let live = Live::new(store.clone(), offload.clone(), clock);
+    let facts = Arc::new(facts::Running {
+        settings: settings.clone(),
+        live: live.clone(),
+        offload: offload.clone(),
+        problem,
+        stopped: stopped.clone(),
+    });
     Ok(Arc::new(Context {
+        telemetry: Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock)),
+        facts,
         admission: Admission::new(settings.handshakes_max, settings.handshakes_per_client_max),
         ports: PortPool::new(settings.source_ports.clone()),
         reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),

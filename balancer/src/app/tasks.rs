@@ -1,9 +1,13 @@
 //! Everything that runs beside the connections.
 
+use crate::api::Api;
+use crate::api::access::Access;
 use crate::offload::EventSource;
 use crate::slowpath::{self, Bound, Context};
+use anyhow::Context as _;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::error;
@@ -14,10 +18,11 @@ const TICK_EVERY: Duration = Duration::from_millis(250);
 /// Starts them; the handle is the system API's.
 pub async fn start(
     ctx: &Arc<Context>,
+    access: Access,
     bound: Vec<Bound>,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<JoinHandle<()>> {
-    let api = tokio::spawn(async {});
+    let api = serve_api(ctx, access, stopped.clone()).await?;
     for listener in bound {
         tokio::spawn(slowpath::serve(ctx.clone(), listener, stopped.clone()));
     }
@@ -28,6 +33,31 @@ pub async fn start(
         tokio::spawn(events(ctx.clone()));
     }
     Ok(api)
+}
+
+async fn serve_api(
+    ctx: &Arc<Context>,
+    access: Access,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<JoinHandle<()>> {
+    let api = Api {
+        store: ctx.store.clone(),
+        facts: ctx.facts.clone(),
+        telemetry: ctx.telemetry.clone(),
+        counters: ctx.counters.clone(),
+        clock: ctx.clock,
+        access,
+    };
+    let address = ctx.settings.system_api;
+    let listener = TcpListener::bind(address).await.with_context(|| {
+        format!("cannot serve the system API on {address}: is the port free (`ss -ltnp`)? --system-api sets another")
+    })?;
+    let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    Ok(tokio::spawn(async move {
+        if let Err(error) = api.serve(listener, stop).await {
+            error!(%error, "the system API has ended");
+        }
+    }))
 }
 
 /// Looks at the flows in the kernel.

@@ -10,6 +10,7 @@ use balancer_common::abi::{FlowFlags, Seen, ServiceKind};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::warn;
 
 /// What the maps say of origins and streams, by index.
 #[derive(Default)]
@@ -24,7 +25,11 @@ impl Live {
     pub fn adopt(&self, known: &Known, ports: &Arc<PortPool>) -> (usize, usize) {
         let Some(offload) = &self.offload else { return (0, 0) };
         let (mut adopted, mut removed) = (0, 0);
-        for flow in offload.flows() {
+        let flows = offload.flows().unwrap_or_else(|error| {
+            warn!(%error, "the flow tables cannot be read: flows of an earlier process go on unseen");
+            Vec::new()
+        });
+        for flow in flows {
             match self.record_of(&flow, known) {
                 Some(record) => {
                     let port = ports.adopt(record.source, record.origin_address);

@@ -21,6 +21,8 @@ use tokio::sync::Notify;
 
 pub struct Live {
     state: Mutex<State>,
+    /// One look at a time: an older snapshot must not be counted after a newer one.
+    scanning: Mutex<()>,
     offload: Option<Arc<Offload>>,
     store: Arc<Store>,
     clock: Clock,
@@ -50,8 +52,8 @@ pub struct Relayed {
 
 impl Live {
     pub fn new(store: Arc<Store>, offload: Option<Arc<Offload>>, clock: Clock) -> Arc<Self> {
-        let (state, relayed) = Default::default();
-        Arc::new(Self { state, offload, store, clock, relayed })
+        let (state, scanning, relayed) = Default::default();
+        Arc::new(Self { state, scanning, offload, store, clock, relayed })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -124,9 +126,10 @@ impl Live {
 
     /// Both halves are in the kernel; the sockets are still there.
     pub fn spliced(&self, id: FlowId, client: FlowKey, origin: FlowKey) {
+        let now = self.now();
         let mut state = self.state();
         state.partner.insert(origin, client);
-        state.spliced.insert(client, Spliced::new(id, origin));
+        state.spliced.insert(client, Spliced::new(id, origin, now));
     }
 
     /// The splice was taken back.

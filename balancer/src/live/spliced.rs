@@ -7,8 +7,9 @@ use crate::recognize::StreamKey;
 use crate::slowpath::{PortLease, provoke};
 use balancer_common::abi::{EventKind, FlowKey, Seen};
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::time::Duration;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 pub struct Spliced {
     pub id: FlowId,
@@ -16,6 +17,8 @@ pub struct Spliced {
     pub port: Option<PortLease>,
     /// No socket is left: the table owns the flow.
     pub alone: bool,
+    /// When it came into the table: an older look at the kernel does not show it.
+    made_at: Duration,
     /// Packets and bytes of both halves at the last look.
     last: [(u32, u64); 2],
     /// Remove it then.
@@ -29,14 +32,15 @@ const RST_LINGER: Duration = Duration::from_secs(1);
 const DEAD_LINGER: Duration = Duration::from_secs(10);
 
 impl Spliced {
-    pub fn new(id: FlowId, origin: FlowKey) -> Self {
-        Self { id, origin, port: None, alone: false, last: [(0, 0); 2], ends_at: None }
+    pub fn new(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
+        Self { id, origin, port: None, alone: false, made_at, last: [(0, 0); 2], ends_at: None }
     }
 
     /// For a flow whose counts so far are in its record already.
     pub fn adopted(id: FlowId, flow: &SplicedFlow, port: PortLease) -> Self {
         let last = [(flow.to_origin.packets, flow.to_origin.bytes), (flow.to_client.packets, flow.to_client.bytes)];
-        Self { id, origin: flow.origin, port: Some(port), alone: true, last, ends_at: None }
+        let made_at = Duration::ZERO;
+        Self { id, origin: flow.origin, port: Some(port), alone: true, made_at, last, ends_at: None }
     }
 
     fn ends(&mut self, at: Duration) {
@@ -47,11 +51,13 @@ impl Spliced {
 impl Live {
     /// One look at every flow in the kernel.
     pub fn scan(&self, idle_timeout: Duration) {
-        let Some(offload) = &self.offload else {
-            let now = self.now();
-            return self.sample(now);
+        let _one = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(offload) = &self.offload else { return self.sample(self.now()) };
+        let looked_at = self.now();
+        let flows: HashMap<FlowKey, SplicedFlow> = match offload.flows() {
+            Ok(flows) => flows.into_iter().map(|f| (f.client, f)).collect(),
+            Err(error) => return warn!(%error, "the flow tables cannot be read: no counts, no ends until they can"),
         };
-        let flows: HashMap<FlowKey, SplicedFlow> = offload.flows().into_iter().map(|f| (f.client, f)).collect();
         let now = self.now();
         let coarse = crate::offload::coarse_now();
         let mut over = Vec::new();
@@ -60,7 +66,7 @@ impl Live {
         for (client, entry) in spliced.iter_mut() {
             let Some(flow) = flows.get(client) else {
                 // Somebody removed it: `balancer unload`, or a new connection on the same ports.
-                if entry.alone {
+                if entry.alone && entry.made_at < looked_at {
                     over.push((*client, "removed"));
                 }
                 continue;

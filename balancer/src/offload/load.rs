@@ -2,6 +2,7 @@
 
 use super::maps::Maps;
 use super::next_hops::NextHops;
+use super::walk::Walk;
 use super::{Offload, object, pins};
 use crate::config::XdpMode as Wanted;
 use anyhow::Context;
@@ -49,7 +50,8 @@ impl Offload {
         let mut maps = take_maps(&mut ebpf).context("the embedded object lacks a map: build both halves again")?;
         let mut abi: Array<MapData, u32> = typed(&mut ebpf, map::ABI)?;
         abi.set(0, ABI_VERSION, 0).context("cannot write the ABI version")?;
-        maps.adopt();
+        let walk = Walk::open(pin_path)?;
+        maps.adopt(&walk.halves().context("cannot read the flow tables")?);
 
         let program: &mut Xdp = ebpf
             .program_mut(map::PROGRAM)
@@ -61,7 +63,7 @@ impl Offload {
         let attached = attach_all(program, pin_path, interfaces, mode)?;
         let ifindexes: Vec<u32> = attached.iter().map(|i| i.ifindex).collect();
         maps.set_devices(&ifindexes).context("DEVICES refused an interface")?;
-        Ok(Self::new(maps, attached, lock))
+        Ok(Self::new(maps, walk, attached, lock))
     }
 }
 

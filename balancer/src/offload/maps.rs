@@ -4,13 +4,14 @@ use super::NewHalf;
 use super::devices;
 use super::next_hops::NextHops;
 use super::tracks::TrackError;
+use super::walk;
 use aya::maps::{Array, DevMap, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use balancer_common::abi::{
-    self, Control, Event, EventKind, Flow4, Flow6, FlowFlags, FlowKey, FlowKey4, FlowKey6, NextHop, Origin, PROTO_TCP,
-    REASONS, Reason, ReasonCount, Seen, Service, ServiceKey, ServiceKind, Splice, StreamName, StreamPlacement, Track,
-    addr4, addr6, capacity, map,
+    self, Control, Event, EventKind, Flow4, Flow6, FlowKey, FlowKey4, FlowKey6, NextHop, Origin, PROTO_TCP, REASONS,
+    Reason, ReasonCount, Seen, Service, ServiceKey, ServiceKind, Splice, StreamName, StreamPlacement, Track, addr4,
+    addr6, capacity, map,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap as HashMapOf};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
@@ -185,29 +186,6 @@ impl Maps {
         }
     }
 
-    pub fn flows(&mut self) -> Vec<SplicedFlow> {
-        let mut halves: std::collections::HashMap<FlowKey, Half> = std::collections::HashMap::new();
-        halves.extend(self.flows4.iter().flatten().map(|(k, f)| (FlowKey::V4(k), half4(k, f))));
-        halves.extend(self.flows6.iter().flatten().map(|(k, f)| (FlowKey::V6(k), half6(k, f))));
-        self.flow_count = halves.len() as u64;
-        let mut flows = Vec::with_capacity(halves.len() / 2);
-        let mut alone = Vec::new();
-        for (key, half) in &halves {
-            let partner_key = half.egress.reversed();
-            let Some(partner) = halves.get(&partner_key) else {
-                alone.push(*key);
-                continue;
-            };
-            if half.splice.flags & FlowFlags::TO_CLIENT == 0 {
-                flows.push(SplicedFlow { client: *key, origin: partner_key, to_origin: *half, to_client: *partner });
-            }
-        }
-        for key in alone {
-            self.remove_flow(key);
-        }
-        flows
-    }
-
     pub fn set_origin(&mut self, index: u16, origin: &Origin) {
         if let Err(error) = self.origins.set(u32::from(index), *origin, 0) {
             tracing::error!(index, %error, "ORIGINS refused an update");
@@ -331,28 +309,33 @@ impl Maps {
         Ok(())
     }
 
-    /// Drops what a process that is gone had under way, and learns what its flows still refer to.
-    pub fn adopt(&mut self) {
+    /// Drops what a process that is gone had under way, halves without a partner included, and learns what its flows
+    /// still refer to.
+    pub fn adopt(&mut self, halves: &HashMapOf<FlowKey, Half>) {
         for key in self.tracks4.keys().flatten().collect::<Vec<_>>() {
             let _ = self.tracks4.remove(&key);
         }
         for key in self.tracks6.keys().flatten().collect::<Vec<_>>() {
             let _ = self.tracks6.remove(&key);
         }
-        let used =
-            self.flows().iter().flat_map(|f| [f.to_origin.splice.next_hop, f.to_client.splice.next_hop]).collect();
-        let used: std::collections::BTreeSet<u16> = used;
+        let (flows, alone) = walk::pair(halves);
+        for key in alone {
+            self.remove_flow(key);
+        }
+        self.flow_count = 2 * flows.len() as u64;
+        let used: BTreeSet<u16> =
+            flows.iter().flat_map(|f| [f.to_origin.splice.next_hop, f.to_client.splice.next_hop]).collect();
         let entries = used.iter().filter_map(|i| Some((*i, self.next_hops.get(&u32::from(*i), 0).ok()?)));
         self.hops = NextHops::adopt(entries);
     }
 }
 
-fn half4(key: FlowKey4, f: Flow4) -> Half {
+pub(super) fn half4(key: FlowKey4, f: Flow4) -> Half {
     let egress = FlowKey::V4(FlowKey4 { src: f.src, dst: f.dst, ports: f.ports, proto: key.proto });
     Half { splice: f.splice, egress, seen: f.seen, packets: f.packets, last_seen: f.last_seen, bytes: f.bytes }
 }
 
-fn half6(key: FlowKey6, f: Flow6) -> Half {
+pub(super) fn half6(key: FlowKey6, f: Flow6) -> Half {
     let egress = FlowKey::V6(FlowKey6 { src: f.src, dst: f.dst, ports: f.ports, proto: key.proto });
     Half { splice: f.splice, egress, seen: f.seen, packets: f.packets, last_seen: f.last_seen, bytes: f.bytes }
 }

@@ -10,6 +10,7 @@ mod next_hops;
 pub mod object;
 mod pins;
 mod tracks;
+mod walk;
 
 pub use events::EventSource;
 pub use load::{Interface, LoadError, boot_seconds, coarse_now};
@@ -25,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// The loaded fast path.
 pub struct Offload {
     maps: Mutex<Maps>,
+    walk: walk::Walk,
     interfaces: Vec<Interface>,
     /// Held for the life of the process: one control plane per pin path.
     _lock: std::fs::File,
@@ -48,8 +50,8 @@ pub struct NewHalf {
 }
 
 impl Offload {
-    pub(crate) fn new(maps: Maps, interfaces: Vec<Interface>, lock: std::fs::File) -> Self {
-        Self { maps: Mutex::new(maps), interfaces, _lock: lock }
+    pub(crate) fn new(maps: Maps, walk: walk::Walk, interfaces: Vec<Interface>, lock: std::fs::File) -> Self {
+        Self { maps: Mutex::new(maps), walk, interfaces, _lock: lock }
     }
 
     fn maps(&self) -> MutexGuard<'_, Maps> {
@@ -89,9 +91,9 @@ impl Offload {
         self.maps().flow(ingress)
     }
 
-    /// Every flow whose two halves are both there; halves without a partner are removed.
-    pub fn flows(&self) -> Vec<SplicedFlow> {
-        self.maps().flows()
+    /// Every flow whose two halves are both there.
+    pub fn flows(&self) -> std::io::Result<Vec<SplicedFlow>> {
+        Ok(walk::pair(&self.walk.halves()?).0)
     }
 
     pub fn set_origin(&self, index: u16, origin: &Origin) {

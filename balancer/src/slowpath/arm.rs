@@ -32,8 +32,12 @@ pub async fn arm(c: &mut Connection) -> Input {
         return failed(c, Reason::SpliceOff);
     }
     c.show(FlowState::Holding);
+    let since = Instant::now();
     match try_arm(c).await {
-        Ok(()) => Input::Spliced,
+        Ok(()) => {
+            c.ctx.telemetry.spliced(since.elapsed());
+            Input::Spliced
+        }
         Err(not_now) => {
             if let Some(track) = &c.client.track {
                 track.release();

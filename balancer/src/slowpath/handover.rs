@@ -18,10 +18,14 @@ const NET: Duration = Duration::from_millis(200);
 /// Holds both legs, relays what is left, splices.
 pub async fn hold(c: &mut Connection) -> Input {
     c.show(FlowState::Holding);
+    let since = Instant::now();
     let outcome = try_hold(c).await;
     settle(c);
     match outcome {
-        Ok(()) => Input::Spliced,
+        Ok(()) => {
+            c.ctx.telemetry.spliced(since.elapsed());
+            Input::Spliced
+        }
         Err(not_now) => {
             release(c);
             match not_now {

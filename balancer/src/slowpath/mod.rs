@@ -26,6 +26,7 @@ use crate::live::Live;
 use crate::offload::Offload;
 use crate::reconcile::Reconciler;
 use crate::store::{Clock, Store};
+use crate::telemetry::{Facts, Telemetry};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -36,6 +37,8 @@ pub struct Context {
     pub store: Arc<Store>,
     pub counters: Arc<Counters>,
     pub live: Arc<Live>,
+    pub facts: Arc<dyn Facts>,
+    pub telemetry: Arc<Telemetry>,
     /// `None`: everything is relayed.
     pub offload: Option<Arc<Offload>>,
     pub reconciler: Arc<Reconciler>,
