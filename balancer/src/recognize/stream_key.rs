@@ -39,8 +39,9 @@ impl StreamKey {
     /// Longest canonical form: what `STREAM_NAMES` can hold.
     pub const LEN_MAX: usize = balancer_common::abi::STREAM_NAME_LEN_MAX;
 
-    /// `host` as a client dialled it (a port and brackets are ignored; an IP address or a name without a dot means the
-    /// default vhost) or as a `vhost=` parameter names it. Anything from `?` or `#` on in `app` and `stream` is ignored.
+    /// `host` as a client dialled it, or as a `vhost=` parameter names it. Its port and brackets are ignored; an IP
+    /// address, a name without a dot and what is no host name at all mean the default vhost. Anything from `?` or `#`
+    /// on in `app` and `stream` is ignored.
     pub fn new(host: &str, app: &str, stream: &str) -> Result<Self, StreamKeyError> {
         let stream = without_query(stream);
         if segments(stream).next().is_none() {
@@ -118,7 +119,8 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
 
 fn vhost_of(host: &str) -> String {
     let name = without_port(host.trim()).trim_end_matches('.');
-    if !name.contains('.') || name.contains('/') || name.parse::<IpAddr>().is_ok() {
+    let is_name = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if !is_name || !name.contains('.') || name.parse::<IpAddr>().is_ok() {
         return StreamKey::DEFAULT_VHOST.to_owned();
     }
     name.to_ascii_lowercase()
@@ -146,9 +148,17 @@ mod tests {
 
     #[test]
     fn a_host_without_a_name_means_the_default_vhost() {
-        for host in
-            ["", "localhost", "10.0.0.1", "10.0.0.1:1935", "[2001:db8::1]:1935", "2001:db8::1", "[::ffff:10.0.0.1]"]
-        {
+        for host in [
+            "",
+            "localhost",
+            "[u:a.b.com",
+            "a.b.com/x",
+            "10.0.0.1",
+            "10.0.0.1:1935",
+            "[2001:db8::1]:1935",
+            "2001:db8::1",
+            "[::ffff:10.0.0.1]",
+        ] {
             assert_eq!(text(host, "live", "cam"), "__defaultVhost__/live/cam", "{host}");
         }
         assert_eq!(text("__defaultVhost__", "live", "cam"), "__defaultVhost__/live/cam");
