@@ -133,7 +133,7 @@ fn call(out: &mut Vec<u8>, chunk_size: u32, stream_id: u32, name: &str, transact
 }
 
 fn control(out: &mut Vec<u8>, kind: u8, payload: &[u8]) {
-    // At most five bytes: one chunk in any chunk size but the smallest, which nobody announces here.
+    // One chunk: five bytes while the default rules, or the four of Set Chunk Size in any that a client is told.
     write_message(
         out,
         super::chunk::SIZE_DEFAULT,

@@ -35,6 +35,8 @@ use std::fmt;
 
 /// Chunk streams with state on one connection: clients use 3 to 6, the protocol allows 65 597.
 pub const CHUNK_STREAMS_MAX: usize = 64;
+/// The smallest chunk size that is told to a client: the message that changes it again must fit in one chunk.
+pub const CHUNK_SIZE_TOLD_MIN: u32 = 4;
 /// `createStream` calls before the trigger.
 pub const STREAMS_MAX: usize = 16;
 
@@ -51,7 +53,7 @@ pub enum RtmpError {
     ChunkStreams,
     #[error("a message of {length} bytes, at most {max} are taken")]
     MessageLength { length: u32, max: u32 },
-    #[error("a chunk size of {0}, expected 1 to 2147483647")]
+    #[error("a chunk size of {0} cannot be used")]
     ChunkSize(u32),
     #[error("a control message of type {0} is cut short")]
     Control(u8),

@@ -9,7 +9,7 @@ use super::assembler::{Assembler, Found, Message};
 use super::chunk::{ChunkReader, Format};
 use super::command::{Command, kind};
 use super::handshake::{self, HELLO_LEN, PACKET_LEN};
-use super::{Request, RtmpError};
+use super::{CHUNK_SIZE_TOLD_MIN, Request, RtmpError};
 use std::collections::BTreeSet;
 
 /// Most that an origin may say before it has answered everything: SRS needs 500 bytes, Wowza some 5 KiB.
@@ -190,6 +190,10 @@ impl OriginSide {
     /// All is answered and no message is under way. Swallows what else is here and concerns only us; the rest is the
     /// client's.
     fn agreement(&mut self) -> Result<Agreement, RtmpError> {
+        let too_small = |chunks: &Assembler| chunks.reader().size() < CHUNK_SIZE_TOLD_MIN;
+        if too_small(&self.chunks) {
+            return Err(RtmpError::ChunkSize(self.chunks.reader().size()));
+        }
         let mut end = self.chunks.clone();
         let mut ahead = self.chunks.clone();
         let mut left = Vec::new();
@@ -197,7 +201,7 @@ impl OriginSide {
         while let Ok(Found::Message(message)) = next_message(&mut ahead, &self.input) {
             if left.is_empty() && swallowed(&message) {
                 self.note_header(&message);
-                if ahead.pending() == 0 {
+                if ahead.pending() == 0 && !too_small(&ahead) {
                     end = ahead.clone();
                     continue;
                 }

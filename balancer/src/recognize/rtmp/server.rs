@@ -7,7 +7,7 @@ use super::chunk::{SIZE_DEFAULT, SIZE_MAX};
 use super::command::Command;
 use super::handshake::{self, HELLO_LEN, PACKET_LEN};
 use super::location::Location;
-use super::{Calls, Request, RtmpError, STREAMS_MAX};
+use super::{CHUNK_SIZE_TOLD_MIN, Calls, Request, RtmpError, STREAMS_MAX};
 use crate::flow::Role;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,8 +67,7 @@ impl ServerSide {
     pub fn new(config: ServerConfig) -> Self {
         let length_max = u32::try_from(config.preamble_bytes_max).unwrap_or(u32::MAX);
         Self {
-            // Below the default of 128 nobody gains anything.
-            config: ServerConfig { chunk_size: config.chunk_size.clamp(SIZE_DEFAULT, SIZE_MAX), ..config },
+            config: ServerConfig { chunk_size: config.chunk_size.clamp(CHUNK_SIZE_TOLD_MIN, SIZE_MAX), ..config },
             state: State::Hello,
             input: Vec::new(),
             output: Vec::new(),

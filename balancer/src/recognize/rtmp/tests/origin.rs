@@ -80,3 +80,17 @@ fn an_origin_that_refuses_is_quoted_by_its_code() {
     let Ok(OriginProgress::Refused(code)) = ask(&request, &bytes, &[]) else { panic!("not refused") };
     assert_eq!(code, "NetConnection.Connect.Rejected");
 }
+
+#[test]
+fn a_chunk_size_that_could_never_be_changed_again_is_not_told() {
+    let request = obs_request();
+    let tiny = Script::shaken().word(1, 3).call("_result", 1.0, &[Value::Null]).answer(4.0, Value::Number(1.0)).bytes;
+    assert_eq!(ask(&request, &tiny, &[]).err(), Some(RtmpError::ChunkSize(3)));
+    let small = Script::shaken().word(1, 4).call("_result", 1.0, &[Value::Null]).answer(4.0, Value::Number(1.0)).bytes;
+    let agreement = agree(&request, &small, &[]);
+    let script = obs("rtmp://h/live", "live", "cam");
+    // What an origin uses is what the next client is told, to the letter.
+    let config = ServerConfig { chunk_size: agreement.chunk_size, ..ServerConfig::default() };
+    let request = super::serve(config, &script.bytes, &[]).0.unwrap().unwrap();
+    assert_eq!(request.chunk_size_told, agreement.chunk_size);
+}
