@@ -7,12 +7,12 @@ use super::{Api, Peer};
 use crate::flow::FlowRecord;
 use crate::recognize::StreamKey;
 use crate::registry::{Name, RegisterError, RegisterKind, Registered};
-use crate::telemetry::CONTENT_TYPE;
+use crate::telemetry::Form;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
 use axum::extract::{ConnectInfo, Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -248,9 +248,11 @@ pub async fn status(State(api): Shared) -> Answer {
     .await
 }
 
-pub async fn metrics(State(api): Shared) -> Result<Response, ApiError> {
-    let text = blocking(move || api.telemetry.render()).await?;
-    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response())
+pub async fn metrics(State(api): Shared, headers: HeaderMap) -> Result<Response, ApiError> {
+    let accept = headers.get(header::ACCEPT).and_then(|a| a.to_str().ok()).unwrap_or_default();
+    let form = Form::accepted(accept);
+    let text = blocking(move || api.telemetry.render(form)).await?;
+    Ok(([(header::CONTENT_TYPE, form.content_type())], text).into_response())
 }
 
 /// The process answers.

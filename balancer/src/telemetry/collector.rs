@@ -123,7 +123,7 @@ fn counters<L: EncodeLabelSet>(
     (name, help, unit): Declaration,
     rows: impl IntoIterator<Item = (L, u64)>,
 ) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Counter)?;
+    let mut family = encoder.encode_descriptor(name, &format!("{help}."), unit.as_ref(), MetricType::Counter)?;
     for (labels, value) in rows {
         ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
     }
@@ -135,7 +135,7 @@ fn gauges<L: EncodeLabelSet>(
     (name, help, unit): Declaration,
     rows: impl IntoIterator<Item = (L, u64)>,
 ) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, unit.as_ref(), MetricType::Gauge)?;
+    let mut family = encoder.encode_descriptor(name, &format!("{help}."), unit.as_ref(), MetricType::Gauge)?;
     for (labels, value) in rows {
         ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
     }

@@ -18,11 +18,32 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The form of [`Telemetry::render`].
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// How the metrics are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// For whoever asks for it, as Prometheus does.
+    OpenMetrics,
+    /// What every other reader knows: there, counters are called `_total` in their declaration too.
+    Text,
+}
+
+impl Form {
+    /// By the `Accept` of a request.
+    pub fn accepted(accept: &str) -> Self {
+        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Text }
+    }
+
+    pub const fn content_type(self) -> &'static str {
+        match self {
+            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Self::Text => "text/plain; version=0.0.4; charset=utf-8",
+        }
+    }
+}
 
 /// From an armed splice on an idle machine (about 1.5 ms) to a relayed flow that waits long for a quiet gap.
 const SPLICE_SECONDS: [f64; 14] = [0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0];
@@ -76,11 +97,36 @@ impl Telemetry {
         self.denials.inc();
     }
 
-    /// All metrics, in the OpenMetrics text form. May block: call it where that is allowed.
-    pub fn render(&self) -> String {
+    /// All metrics. May block: call it where that is allowed.
+    pub fn render(&self, form: Form) -> String {
         let mut text = String::new();
         // Writing to a String cannot fail.
         let _ = text::encode(&mut text, &self.registry);
-        text
+        match form {
+            Form::OpenMetrics => text,
+            Form::Text => classic(&text),
+        }
     }
+}
+
+fn classic(open_metrics: &str) -> String {
+    let mut text = String::with_capacity(open_metrics.len());
+    // A family's help stands before its type.
+    let mut help = "";
+    for line in open_metrics.lines() {
+        let mut words = line.splitn(4, ' ');
+        match (words.next(), words.next(), words.next(), words.next()) {
+            (Some("#"), Some("HELP"), _, Some(line_help)) => help = line_help,
+            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
+                let total = if kind == "counter" { "_total" } else { "" };
+                let _ = writeln!(text, "# HELP {name}{total} {help}\n# TYPE {name}{total} {kind}");
+            }
+            (Some("#"), ..) => {}
+            _ => {
+                text.push_str(line);
+                text.push('\n');
+            }
+        }
+    }
+    text
 }

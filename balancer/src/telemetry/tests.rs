@@ -69,7 +69,7 @@ async fn every_metric_of_the_contract_is_there() {
     let telemetry = telemetry().await;
     telemetry.spliced(Duration::from_millis(3));
     telemetry.registered("new");
-    let text = telemetry.render();
+    let text = telemetry.render(Form::OpenMetrics);
     for line in [
         "balancer_flows{protocol=\"rtmp\",role=\"play\",path=\"kernel\"} 12",
         "balancer_flows{protocol=\"rtmp\",role=\"publish\",path=\"relay\"} 1",
@@ -100,7 +100,7 @@ async fn every_metric_of_the_contract_is_there() {
 /// What a strict reader of OpenMetrics asks for: help and type before the samples, and no family twice.
 #[tokio::test]
 async fn every_family_is_declared_once_before_its_samples() {
-    let text = telemetry().await.render();
+    let text = telemetry().await.render(Form::OpenMetrics);
     let mut families: Vec<&str> = vec![];
     let mut explained = None;
     for line in text.lines().filter(|l| *l != "# EOF") {
@@ -119,4 +119,25 @@ async fn every_family_is_declared_once_before_its_samples() {
         }
     }
     assert!(families.len() >= 17, "{families:?}");
+}
+
+#[tokio::test]
+async fn whoever_does_not_ask_for_openmetrics_gets_the_older_form() {
+    let telemetry = telemetry().await;
+    telemetry.spliced(Duration::from_millis(3));
+    let (old, new) = (telemetry.render(Form::Text), telemetry.render(Form::OpenMetrics));
+    for line in [
+        "# TYPE balancer_upcalls_total counter",
+        "# HELP balancer_upcalls_total Packets handed to the slow path.",
+        "# TYPE balancer_forwarded_bytes_total counter",
+        "# TYPE balancer_flows gauge",
+        "# TYPE balancer_splice_duration_seconds histogram",
+    ] {
+        assert!(old.lines().any(|l| l == line), "{line}\nin\n{old}");
+    }
+    assert!(!old.contains("# UNIT") && !old.contains("# EOF"));
+    let samples = |text: &str| text.lines().filter(|l| !l.starts_with('#')).map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(samples(&old), samples(&new));
+    let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+    assert_eq!([prometheus, "*/*", ""].map(Form::accepted), [Form::OpenMetrics, Form::Text, Form::Text]);
 }

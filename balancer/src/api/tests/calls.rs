@@ -219,8 +219,13 @@ async fn health_readiness_versions_and_metrics() {
     assert_eq!(server.get("/healthz").await.0, 200);
     let versions = server.get("/api/v1/versions").await.1;
     assert_eq!((&versions["code"], &versions["data"]["version"]), (&json!(0), &json!(env!("CARGO_PKG_VERSION"))));
-    let answer = server.raw("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await;
-    assert!(
-        answer.contains("content-type: application/openmetrics-text; version=1.0.0") && answer.ends_with("# EOF\n")
-    );
+    let accept = "Accept: application/openmetrics-text; version=1.0.0, text/plain\r\n";
+    for (accept, content_type) in
+        [(accept, "application/openmetrics-text; version=1.0.0"), ("", "text/plain; version=0.0.4")]
+    {
+        let request = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{accept}\r\n");
+        let answer = server.raw(&request).await;
+        assert!(answer.contains(&format!("content-type: {content_type}")), "{answer}");
+        assert!(answer.contains("\nbalancer_placements_total{reason=\"sticky\"} 0\n"), "{answer}");
+    }
 }
