@@ -1,7 +1,7 @@
 //! One function for each call of the system API.
 
 use super::error::ApiError;
-use super::json::{self, Flow};
+use super::json::{self, Flow, Origin, Stream};
 use super::registration;
 use super::{Api, Peer};
 use crate::flow::FlowRecord;
@@ -45,7 +45,7 @@ pub async fn put_origin(
     ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
     id: Segment,
     body: Body,
-) -> Answer {
+) -> Result<Response, ApiError> {
     let id = Name::parse(&segment(id)?).map_err(|e| ApiError::new(StatusCode::BAD_REQUEST, format!("id: {e}")))?;
     let spec = registration::spec(&read(body)?)?;
     let result = api.store.put_origin(&id, &spec, api.clock.now()).await;
@@ -86,18 +86,21 @@ pub async fn versions() -> Json<Value> {
     Json(json!({ "code": 0, "pid": std::process::id().to_string(), "data": data }))
 }
 
-pub async fn origins(State(api): Shared) -> Json<Value> {
-    let origins = api.store.origins(api.clock.now());
-    Json(json::list("origins", origins.iter().map(json::origin).collect()))
+pub async fn origins(State(api): Shared) -> Result<Response, ApiError> {
+    blocking(move || {
+        let all = api.store.origins(api.clock.now());
+        json_of(&json::Origins { origins: all.iter().map(Origin::new).collect() })
+    })
+    .await?
 }
 
-pub async fn origin(State(api): Shared, id: Segment) -> Answer {
+pub async fn origin(State(api): Shared, id: Segment) -> Result<Response, ApiError> {
     show(&api, &segment(id)?)
 }
 
-fn show(api: &Api, id: &str) -> Answer {
+fn show(api: &Api, id: &str) -> Result<Response, ApiError> {
     let origin = api.store.origin(id, api.clock.now()).ok_or_else(|| no_origin(id))?;
-    Ok(Json(json::origin(&origin)))
+    json_of(&Origin::new(&origin))
 }
 
 fn no_origin(id: &str) -> ApiError {
@@ -122,7 +125,12 @@ struct Drain {
 /// A drain that outlasts a month is a deletion that somebody forgot.
 const DRAIN_DEADLINE_S_MAX: u64 = 31 * 86_400;
 
-pub async fn drain(State(api): Shared, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, id: Segment, body: Body) -> Answer {
+pub async fn drain(
+    State(api): Shared,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    id: Segment,
+    body: Body,
+) -> Result<Response, ApiError> {
     let body = read(body)?;
     let wrong = |e: String| ApiError::new(StatusCode::BAD_REQUEST, e);
     let drain: Drain = if body.trim_ascii().is_empty() {
@@ -140,22 +148,29 @@ pub async fn drain(State(api): Shared, ConnectInfo(Peer(peer)): ConnectInfo<Peer
     show(&api, &id)
 }
 
-pub async fn undrain(State(api): Shared, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, id: Segment) -> Answer {
+pub async fn undrain(
+    State(api): Shared,
+    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    id: Segment,
+) -> Result<Response, ApiError> {
     let id = segment(id)?;
     api.store.undrain(&id).await.ok_or_else(|| no_origin(&id))?;
     tracing::info!(%peer, origin = %id, "origin takes new streams again");
     show(&api, &id)
 }
 
-pub async fn streams(State(api): Shared) -> Json<Value> {
-    let streams = api.store.streams();
-    Json(json::list("streams", streams.iter().map(json::stream).collect()))
+pub async fn streams(State(api): Shared) -> Result<Response, ApiError> {
+    blocking(move || {
+        let all = api.store.streams();
+        json_of(&json::Streams { streams: all.iter().map(Stream::new).collect() })
+    })
+    .await?
 }
 
-pub async fn stream(State(api): Shared, key: Segment) -> Answer {
+pub async fn stream(State(api): Shared, key: Segment) -> Result<Response, ApiError> {
     let key = stream_key(&segment(key)?)?;
     let stream = api.store.stream(&key).ok_or_else(no_stream)?;
-    Ok(Json(json::stream(&stream)))
+    json_of(&Stream::new(&stream))
 }
 
 /// Ends a stream: its flows are reset, and who comes next is placed anew.
@@ -191,13 +206,6 @@ pub struct FlowsQuery {
     protocol: Option<String>,
 }
 
-/// `total` counts all that match, also those beyond `limit`.
-#[derive(Serialize)]
-struct Flows {
-    total: usize,
-    flows: Vec<Flow>,
-}
-
 pub async fn flows(State(api): Shared, query: Result<Query<FlowsQuery>, QueryRejection>) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|e| ApiError::new(e.status(), e.body_text()))?;
     let stream = query.stream.as_deref().map(stream_key).transpose()?;
@@ -207,16 +215,15 @@ pub async fn flows(State(api): Shared, query: Result<Query<FlowsQuery>, QueryRej
             && query.protocol.as_deref().is_none_or(|p| p == flow.protocol.label())
             && stream.as_ref().is_none_or(|s| s == &*flow.stream)
     };
-    let answer = blocking(move || {
+    blocking(move || {
         let now = api.clock.now();
         let mut all = api.facts.flows();
         all.retain(wanted);
         all.sort_by_key(|flow| flow.made_at);
         let flows = all.iter().take(limit).map(|flow| Flow::new(flow, now)).collect();
-        serde_json::to_string(&Flows { total: all.len(), flows })
-    });
-    let text = answer.await?.map_err(|e| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string()))?;
-    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
+        json_of(&json::Flows { total: all.len(), flows })
+    })
+    .await?
 }
 
 pub async fn status(State(api): Shared) -> Answer {
@@ -265,6 +272,12 @@ pub async fn readyz(State(api): Shared) -> Answer {
     let ready = blocking(move || api.facts.ready()).await?;
     ready.map_err(|why| ApiError::new(StatusCode::SERVICE_UNAVAILABLE, why))?;
     Ok(Json(json!({ "code": 0 })))
+}
+
+fn json_of(value: &impl Serialize) -> Result<Response, ApiError> {
+    let failed = |e: serde_json::Error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, e.to_string());
+    let text = serde_json::to_string(value).map_err(failed)?;
+    Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
 fn read(body: Body) -> Result<Bytes, ApiError> {

@@ -1,75 +1,135 @@
 //! The JSON of origins, streams, flows and the balancer's own state. Field names are a contract; new ones may be added.
+//! Lists are written from borrowed values, without a tree of values between: there may be a million flows.
 
 use crate::counters::Counters;
 use crate::flow::{Counter, FlowRecord};
-use crate::registry::{Endpoints, KINDS, kind_label};
+use crate::registry::{self, KINDS, Why, kind_label};
 use crate::store::{OriginView, StreamView};
 use crate::telemetry::InterfaceStatus;
 use balancer_common::abi::{Reason, ReasonCount, ReasonKind};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// `{"origins": […]}` and the like.
-pub fn list(name: &str, items: Vec<Value>) -> Value {
-    json!({ name: items })
+#[derive(Serialize)]
+pub struct Origins<'a> {
+    pub origins: Vec<Origin<'a>>,
 }
 
-pub fn origin(o: &OriginView) -> Value {
-    json!({
-        "id": &*o.id,
-        "index": o.index,
-        "generation": o.generation,
-        "device_id": o.device_id.as_deref(),
-        "server": o.server.as_deref(),
-        "service": o.service.as_deref(),
-        "pid": o.pid.as_deref(),
-        "ip": o.ip,
-        "endpoints": endpoints(&o.endpoints),
-        "state": o.status.label(),
-        "why": o.why.map(|w| w.text()),
-        "retry_s": o.retry_in.map(seconds),
-        "draining": o.draining,
-        "role": o.role.label(),
-        "weight": o.weight,
-        "capacity": {
-            "bits_per_second": o.capacity.bits_per_second,
-            "flows": o.capacity.flows,
-            "streams": o.capacity.streams,
-        },
-        "streams": o.streams,
-        "flows": o.flows,
-        "bits_per_second_in": o.rate.bits_per_second_in,
-        "bits_per_second_out": o.rate.bits_per_second_out,
-        "lease_s": o.lease.map(seconds),
-    })
+#[derive(Serialize)]
+pub struct Origin<'a> {
+    id: &'a str,
+    state: &'static str,
+    why: Option<&'static str>,
+    /// Until a connection is tried again.
+    retry_s: Option<f64>,
+    /// Services that refuse connections while others work.
+    refusing: Vec<&'static str>,
+    draining: bool,
+    device_id: Option<&'a str>,
+    server: Option<&'a str>,
+    service: Option<&'a str>,
+    pid: Option<&'a str>,
+    ip: Option<IpAddr>,
+    endpoints: BTreeMap<&'static str, &'a [SocketAddr]>,
+    role: &'static str,
+    weight: u32,
+    capacity: Capacity,
+    streams: u32,
+    flows: u32,
+    bits_per_second_in: u64,
+    bits_per_second_out: u64,
+    /// `null`: it never expires.
+    lease_s: Option<f64>,
+    index: u16,
+    generation: u32,
 }
 
-fn endpoints(endpoints: &Endpoints) -> Value {
-    let lists = KINDS.into_iter().map(|kind| (kind_label(kind).to_owned(), json!(endpoints.get(kind))));
-    Value::Object(lists.filter(|(_, list)| list.as_array().is_some_and(|l| !l.is_empty())).collect())
+#[derive(Serialize)]
+struct Capacity {
+    bits_per_second: Option<u64>,
+    flows: Option<u32>,
+    streams: Option<u32>,
 }
 
-pub fn stream(s: &StreamView) -> Value {
-    json!({
-        "key": s.key.to_string(),
-        "origin": s.origin.as_deref(),
-        "publisher": s.publisher,
-        "players": s.players,
-        "protocols": s.protocols.iter().map(|p| p.label()).collect::<Vec<_>>(),
-        "bits_per_second_in": s.rate.bits_per_second_in,
-        "bits_per_second_out": s.rate.bits_per_second_out,
-    })
+impl<'a> Origin<'a> {
+    pub fn new(o: &'a OriginView) -> Self {
+        let lists = KINDS.into_iter().map(|kind| (kind_label(kind), o.endpoints.get(kind)));
+        let registry::Capacity { bits_per_second, flows, streams } = o.capacity;
+        Self {
+            id: &o.id,
+            state: o.status.label(),
+            why: o.why.map(Why::text),
+            retry_s: o.retry_in.map(seconds),
+            refusing: o.refusing.iter().map(|kind| kind_label(*kind)).collect(),
+            draining: o.draining,
+            device_id: o.device_id.as_deref(),
+            server: o.server.as_deref(),
+            service: o.service.as_deref(),
+            pid: o.pid.as_deref(),
+            ip: o.ip,
+            endpoints: lists.filter(|(_, list)| !list.is_empty()).collect(),
+            role: o.role.label(),
+            weight: o.weight,
+            capacity: Capacity { bits_per_second, flows, streams },
+            streams: o.streams,
+            flows: o.flows,
+            bits_per_second_in: o.rate.bits_per_second_in,
+            bits_per_second_out: o.rate.bits_per_second_out,
+            lease_s: o.lease.map(seconds),
+            index: o.index,
+            generation: o.generation,
+        }
+    }
 }
 
-/// Written without a tree of values between: there may be a million.
+#[derive(Serialize)]
+pub struct Streams<'a> {
+    pub streams: Vec<Stream<'a>>,
+}
+
+#[derive(Serialize)]
+pub struct Stream<'a> {
+    key: String,
+    /// `null`: its origin has died and nobody has asked for it since.
+    origin: Option<&'a str>,
+    publisher: bool,
+    players: u32,
+    protocols: Vec<&'static str>,
+    bits_per_second_in: u64,
+    bits_per_second_out: u64,
+}
+
+impl<'a> Stream<'a> {
+    pub fn new(s: &'a StreamView) -> Self {
+        Self {
+            key: s.key.to_string(),
+            origin: s.origin.as_deref(),
+            publisher: s.publisher,
+            players: s.players,
+            protocols: s.protocols.iter().map(|p| p.label()).collect(),
+            bits_per_second_in: s.rate.bits_per_second_in,
+            bits_per_second_out: s.rate.bits_per_second_out,
+        }
+    }
+}
+
+/// `total` counts all that match, also those beyond a limit.
+#[derive(Serialize)]
+pub struct Flows {
+    pub total: usize,
+    pub flows: Vec<Flow>,
+}
+
 #[derive(Serialize)]
 pub struct Flow {
-    client: std::net::SocketAddr,
-    vip: std::net::SocketAddr,
+    client: SocketAddr,
+    vip: SocketAddr,
     origin: String,
-    origin_address: std::net::SocketAddr,
-    source: std::net::SocketAddr,
+    origin_address: SocketAddr,
+    source: SocketAddr,
     protocol: &'static str,
     role: &'static str,
     stream: String,

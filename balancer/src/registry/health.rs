@@ -96,6 +96,11 @@ impl Health {
         }
     }
 
+    /// Services that are set aside alone.
+    pub fn aside(&self) -> impl Iterator<Item = ServiceKind> + '_ {
+        KINDS.into_iter().filter(|kind| self.aside[slot(*kind)].is_some())
+    }
+
     pub fn retry_at(&self) -> Option<Duration> {
         match self.state {
             State::Suspect(b) | State::Dead(b) => Some(b.retry_at),
@@ -254,6 +259,7 @@ mod tests {
         h.succeeded(Rtmp);
         assert!(!h.failed(Http, Refused, s(0), None, s(0)));
         assert!(h.available(Rtmp, s(0)) && !h.available(Http, s(0)) && h.available(Http, s(1)));
+        assert_eq!(h.aside().collect::<Vec<_>>(), [Http]);
         h.succeeded(Http);
         assert!(h.failed(Http, Refused, s(2), None, s(2)), "it did work: the process is gone");
     }

@@ -93,21 +93,16 @@ impl Registry {
         self.admission.check(&beat.endpoints)?;
         let known = self.slots.find(beat);
         let id = self.slots.id_for(beat, known)?;
-        let mut stale = Vec::new();
+        let mut stale: Vec<u16> = self.slots.index_of(&id).filter(|i| Some(*i) != known).into_iter().collect();
         for (index, other) in self.slots.at_place(&beat.endpoints).filter(|(i, _)| Some(*i) != known) {
             if other.source == Source::Api {
                 return Err(RegisterError::EndpointsTaken { id: other.id.clone() });
             }
-            stale.push(index);
+            if !stale.contains(&index) {
+                stale.push(index);
+            }
         }
-        let Some(index) = known else {
-            let mut origin = Origin::new(id.clone(), Source::Srs);
-            origin.take_beat(beat);
-            origin.renew(self.default_ttl, now);
-            let index = self.slots.occupy(origin).ok_or(RegisterError::Full)?;
-            return Ok(Registered { index, id, kind: RegisterKind::New, ended: Vec::new() });
-        };
-        if let Some(origin) = self.slots.get(index)
+        if let Some(origin) = known.and_then(|index| self.slots.get(index))
             && origin.was_superseded(&beat.incarnation)
         {
             return Err(RegisterError::Superseded { id: origin.id.clone() });
@@ -115,6 +110,13 @@ impl Registry {
         for index in &stale {
             self.slots.leave(*index, now);
         }
+        let Some(index) = known else {
+            let mut origin = Origin::new(id.clone(), Source::Srs);
+            origin.take_beat(beat);
+            origin.renew(self.default_ttl, now);
+            let index = self.slots.occupy(origin).ok_or(RegisterError::Full)?;
+            return Ok(Registered { index, id, kind: RegisterKind::New, ended: stale });
+        };
         let kind = self.refresh(index, now, |origin| origin.take_beat(beat));
         let id = self.slots.rename(index, id);
         let ended = stale.into_iter().chain((kind == RegisterKind::Replaced).then_some(index)).collect();

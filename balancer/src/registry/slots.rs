@@ -125,9 +125,18 @@ impl Slots {
 
     /// The device id where nobody else has it, else the server id.
     pub fn id_for(&self, beat: &SrsRegistration, index: Option<u16>) -> Result<Arc<str>, RegisterError> {
-        let free = |id: &str| self.index_of(id).is_none_or(|holder| Some(holder) == index);
+        let free = |id: &str| match self.index_of(id) {
+            None => true,
+            Some(holder) => Some(holder) == index || self.yields(holder),
+        };
         let mut ids = beat.device_id.iter().chain([&beat.server]);
         ids.find(|id| free(id)).map(|id| id.shared()).ok_or(RegisterError::NoFreeId)
+    }
+
+    /// Whether an origin is listed only for an operator to see that it is gone: a container that comes back at another
+    /// address, as another server, has its name then.
+    fn yields(&self, index: u16) -> bool {
+        self.get(index).is_some_and(|o| o.source == Source::Srs && o.health.is_expired() && o.draining.is_none())
     }
 
     /// Gives an origin that registers by beats the id that they say. An operator's id stays.

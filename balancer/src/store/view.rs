@@ -5,6 +5,7 @@ use crate::flow::Protocol;
 use crate::placement::Rate;
 use crate::recognize::StreamKey;
 use crate::registry::{Capacity, Endpoints, Name, OriginRole, OriginStatus, Stream, Why};
+use balancer_common::abi::ServiceKind;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,8 @@ pub struct OriginView {
     pub why: Option<Why>,
     /// Until a connection is tried again.
     pub retry_in: Option<Duration>,
+    /// Services that refuse connections while others work.
+    pub refusing: Vec<ServiceKind>,
     pub draining: bool,
     pub role: OriginRole,
     pub weight: u32,
@@ -65,6 +68,7 @@ impl State {
             status: origin.status(),
             why: origin.health.why(),
             retry_in: origin.health.retry_at().map(|at| at.saturating_sub(now)),
+            refusing: origin.health.aside().collect(),
             draining: origin.draining.is_some(),
             role: origin.role,
             weight: origin.weight,

@@ -60,6 +60,18 @@ fn an_origin_is_named_by_its_device_or_else_its_server() {
 }
 
 #[test]
+fn a_container_that_comes_back_elsewhere_has_its_name_once_the_old_one_is_dead() {
+    let mut r = registry();
+    r.register(&beat("cam", "s1", "a", "10.0.0.1:1935"), s(0)).unwrap();
+    let next = beat("cam", "s2", "b", "10.0.0.2:1935");
+    assert_eq!(&*r.register(&next, s(20)).unwrap().id, "s2");
+    r.tick(s(30));
+    let renamed = r.register(&next, s(31)).unwrap();
+    assert_eq!((&*renamed.id, renamed.kind, renamed.index), ("cam", RegisterKind::Renewed, 2));
+    assert_eq!((r.index_of("cam"), r.index_of("s2"), r.live().count()), (Some(2), None, 1));
+}
+
+#[test]
 fn servers_that_share_a_server_id_are_told_apart_by_their_device_ids() {
     let mut r = registry();
     let (a, b) = (beat("a", "s", "1", "10.0.0.1:1935"), beat("b", "s", "2", "10.0.0.1:1936"));
