@@ -3,17 +3,18 @@
 //! | request | on a loopback listener | on any other |
 //! |---|---|---|
 //! | `/healthz`, `/readyz`, `/metrics`, `/api/v1/versions` | everybody | everybody |
-//! | reading the rest (stream keys are secrets) | everybody | the token; without one configured: loopback peers |
-//! | registering an SRS origin | `allow_register` (loopback if empty), or the token | the same |
-//! | changing anything else | the token; without one configured: loopback peers | the same |
+//! | reading the rest (stream keys are secrets) | everybody | the token; without one configured: this host |
+//! | registering an SRS origin | `allow_register` (this host if empty), or the token | the same |
+//! | changing anything else | the token; without one configured: this host | the same |
 //!
 //! A listener that is not loopback, with neither token nor `allow_register`, does not start.
 //!
 //! A web page may make its reader's browser send requests to loopback, or to a name of its own that it has pointed
-//! there. So a browser (it sends `Origin`) registers nothing and changes only what it was served from, and a loopback
-//! listener answers to addresses and `localhost`, not to names; except a registration, which only needs a name to
-//! reach us.
+//! there. So a browser (it sends `Origin`) registers nothing and changes only what it was served from, and where being
+//! on this host is enough, we answer to addresses and `localhost`, not to names; except to a beat, whose sender may know
+//! us by one.
 
+use super::Peer;
 use crate::config::{Secret, Settings};
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use ipnet::IpNet;
@@ -62,7 +63,7 @@ const FROM_A_WEB_PAGE: Denied =
     Denied { status: StatusCode::FORBIDDEN, error: "a web page of another origin may not do this" };
 const FOREIGN_NAME: Denied = Denied {
     status: StatusCode::FORBIDDEN,
-    error: "ask a loopback listener by its address or as localhost, not by another name",
+    error: "without a token, ask by address or as localhost, not by another name",
 };
 
 impl Access {
@@ -80,8 +81,7 @@ impl Access {
         Ok(Self { listens_on_loopback, token, allow_register })
     }
 
-    pub fn check(&self, need: Need, peer: IpAddr, headers: &HeaderMap) -> Result<(), Denied> {
-        let peer = peer.to_canonical();
+    pub fn check(&self, need: Need, peer: Peer, headers: &HeaderMap) -> Result<(), Denied> {
         self.check_browser(need, headers)?;
         match need {
             Need::Nothing => Ok(()),
@@ -95,16 +95,16 @@ impl Access {
         }
     }
 
-    fn may_register(&self, peer: IpAddr) -> bool {
+    fn may_register(&self, peer: Peer) -> bool {
         match self.allow_register.as_slice() {
-            [] => peer.is_loopback(),
-            networks => networks.iter().any(|network| network.contains(&peer)),
+            [] => peer.is_local,
+            networks => networks.iter().any(|network| network.contains(&peer.ip)),
         }
     }
 
-    fn check_token_or_local(&self, peer: IpAddr, headers: &HeaderMap) -> Result<(), Denied> {
+    fn check_token_or_local(&self, peer: Peer, headers: &HeaderMap) -> Result<(), Denied> {
         let Some(token) = &self.token else {
-            return if peer.is_loopback() { Ok(()) } else { Err(NOT_FROM_HERE) };
+            return if peer.is_local { Ok(()) } else { Err(NOT_FROM_HERE) };
         };
         let given = headers.get(header::AUTHORIZATION).ok_or(NO_TOKEN)?.as_bytes();
         let (scheme, given) = given.split_at_checked(7).ok_or(WRONG_TOKEN)?;
@@ -123,7 +123,8 @@ impl Access {
             (Need::Nothing | Need::Read | Need::Register | Need::Change, _) => {}
         }
         let asks = matches!(need, Need::Read | Need::Change);
-        if asks && self.listens_on_loopback && !is_address(host) { Err(FOREIGN_NAME) } else { Ok(()) }
+        let trusts_the_host = self.listens_on_loopback || self.token.is_none();
+        if asks && trusts_the_host && !is_address(host) { Err(FOREIGN_NAME) } else { Ok(()) }
     }
 }
 

@@ -30,7 +30,7 @@ const FLOWS_DEFAULT: usize = 10_000;
 const FLOWS_MAX: usize = 1_000_000;
 
 /// A beat of an SRS origin. The answer is the one that SRS's own proxy gives.
-pub async fn register(State(api): Shared, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, body: Body) -> Answer {
+pub async fn register(State(api): Shared, ConnectInfo(Peer { ip: peer, .. }): ConnectInfo<Peer>, body: Body) -> Answer {
     let beat = registration::srs(&read(body)?).inspect_err(|error| {
         tracing::warn!(%peer, %error, "registration refused");
         api.telemetry.registered("refused");
@@ -42,7 +42,7 @@ pub async fn register(State(api): Shared, ConnectInfo(Peer(peer)): ConnectInfo<P
 
 pub async fn put_origin(
     State(api): Shared,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { ip: peer, .. }): ConnectInfo<Peer>,
     id: Segment,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -107,7 +107,11 @@ fn no_origin(id: &str) -> ApiError {
     ApiError::not_found(format!("there is no origin {id:?}; `balancer origins` lists them"))
 }
 
-pub async fn delete_origin(State(api): Shared, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, id: Segment) -> Answer {
+pub async fn delete_origin(
+    State(api): Shared,
+    ConnectInfo(Peer { ip: peer, .. }): ConnectInfo<Peer>,
+    id: Segment,
+) -> Answer {
     let id = segment(id)?;
     api.store.delete_origin(&id, api.clock.now()).await?.ok_or_else(|| no_origin(&id))?;
     tracing::info!(%peer, origin = %id, "origin deleted: its flows are reset");
@@ -127,7 +131,7 @@ const DRAIN_DEADLINE_S_MAX: u64 = 31 * 86_400;
 
 pub async fn drain(
     State(api): Shared,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { ip: peer, .. }): ConnectInfo<Peer>,
     id: Segment,
     body: Body,
 ) -> Result<Response, ApiError> {
@@ -150,7 +154,7 @@ pub async fn drain(
 
 pub async fn undrain(
     State(api): Shared,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(Peer { ip: peer, .. }): ConnectInfo<Peer>,
     id: Segment,
 ) -> Result<Response, ApiError> {
     let id = segment(id)?;
@@ -174,7 +178,11 @@ pub async fn stream(State(api): Shared, key: Segment) -> Result<Response, ApiErr
 }
 
 /// Ends a stream: its flows are reset, and who comes next is placed anew.
-pub async fn delete_stream(State(api): Shared, ConnectInfo(Peer(peer)): ConnectInfo<Peer>, key: Segment) -> Answer {
+pub async fn delete_stream(
+    State(api): Shared,
+    ConnectInfo(Peer { ip: peer, .. }): ConnectInfo<Peer>,
+    key: Segment,
+) -> Answer {
     let key = stream_key(&segment(key)?)?;
     if !api.store.delete_stream(&key, api.clock.now()).await {
         return Err(no_stream());

@@ -71,7 +71,8 @@ impl Listener for Bounded {
 
 impl Connected<IncomingStream<'_, Bounded>> for Peer {
     fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
-        Self(stream.remote_addr().ip())
+        let dialled = stream.io().stream.local_addr().ok();
+        Self::new(stream.remote_addr().ip(), dialled.map(|a| a.ip()))
     }
 }
 

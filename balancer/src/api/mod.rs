@@ -50,7 +50,18 @@ pub struct Api {
 
 /// Who asks, from the socket; no header can say otherwise.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub IpAddr);
+pub struct Peer {
+    pub ip: IpAddr,
+    /// From this host: by loopback, or from the very address that was dialled, which no other host can have.
+    pub is_local: bool,
+}
+
+impl Peer {
+    fn new(from: IpAddr, dialled: Option<IpAddr>) -> Self {
+        let ip = from.to_canonical();
+        Self { ip, is_local: ip.is_loopback() || dialled.is_some_and(|d| d.to_canonical() == ip) }
+    }
+}
 
 impl Api {
     /// Serves until `stop`, then finishes what is being answered.
@@ -86,7 +97,7 @@ fn router(api: Arc<Api>) -> Router {
 /// Before any handler, and before the body is read.
 async fn guard(
     State(api): State<Arc<Api>>,
-    ConnectInfo(Peer(peer)): ConnectInfo<Peer>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
@@ -95,9 +106,9 @@ async fn guard(
     if let Err(denied) = api.access.check(need, peer, request.headers()) {
         // An origin that may not register is what somebody will look for. Not the path: it may hold a stream key.
         match need {
-            Need::Register => tracing::warn!(%peer, why = denied.error, "registration refused"),
+            Need::Register => tracing::warn!(peer = %peer.ip, why = denied.error, "registration refused"),
             Need::Nothing | Need::Read | Need::Change => {
-                tracing::debug!(%peer, %method, why = denied.error, "system API: refused");
+                tracing::debug!(peer = %peer.ip, %method, why = denied.error, "system API: refused");
             }
         }
         api.telemetry.denied();

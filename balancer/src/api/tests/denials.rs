@@ -10,11 +10,16 @@ fn headers(all: &[(&str, &str)]) -> HeaderMap {
     all.iter().map(header).collect()
 }
 
+/// A client that dialled 192.0.2.1.
+fn peer_at(ip: &str) -> Peer {
+    Peer::new(ip.parse().unwrap(), Some("192.0.2.1".parse().unwrap()))
+}
+
 fn status(access: &Access, need: Need, peer: &str, token: Option<&str>) -> u16 {
     let bearer = token.map(|t| format!("Bearer {t}"));
     let mut all = vec![("host", "192.0.2.1:12025")];
     all.extend(bearer.as_deref().map(|b| ("authorization", b)));
-    let result = access.check(need, peer.parse().unwrap(), &headers(&all));
+    let result = access.check(need, peer_at(peer), &headers(&all));
     result.map_or_else(|Denied { status, .. }| status.as_u16(), |()| 200)
 }
 
@@ -40,6 +45,7 @@ fn the_table_of_who_may_ask_what() {
         (line!(), &public_networks, "10.0.0.7", Some("any"), [403, 200, 403]),
         (line!(), &public_networks, "192.0.2.7", None, [403, 403, 403]),
         (line!(), &public_networks, "127.0.0.1", None, [200, 403, 200]),
+        (line!(), &public_networks, "192.0.2.1", None, [200, 403, 200]),
         (line!(), &both, "::ffff:10.0.0.7", None, [401, 200, 401]),
         (line!(), &both, "fd00::7", None, [401, 200, 401]),
         (line!(), &both, "2001:db8::7", None, [401, 403, 401]),
@@ -69,7 +75,7 @@ fn a_token_is_compared_whole() {
     let listener = access("0.0.0.0:12025", Some("secret"), &[]);
     let ask = |value: &str| {
         let headers = headers(&[("host", "a"), ("authorization", value)]);
-        listener.check(Need::Read, "10.0.0.7".parse().unwrap(), &headers).is_ok()
+        listener.check(Need::Read, peer_at("10.0.0.7"), &headers).is_ok()
     };
     assert!(ask("Bearer secret") && ask("bearer  secret "));
     for wrong in ["Bearer secre", "Bearer secrets", "Bearer ", "Bearer", "secret", "Basic secret", "", "Bearer sécret"]
@@ -81,7 +87,7 @@ fn a_token_is_compared_whole() {
 #[test]
 fn a_web_page_can_neither_register_nor_change_nor_read_by_a_name_of_its_own() {
     let listener = access("127.0.0.1:12025", None, &[]);
-    let ask = |need, all: &[(&str, &str)]| listener.check(need, "127.0.0.1".parse().unwrap(), &headers(all)).is_ok();
+    let ask = |need, all: &[(&str, &str)]| listener.check(need, peer_at("127.0.0.1"), &headers(all)).is_ok();
     let page = ("origin", "http://evil.example");
     assert!(!ask(Need::Register, &[("host", "127.0.0.1:12025"), page]));
     assert!(!ask(Need::Change, &[("host", "127.0.0.1:12025"), page]));
@@ -94,6 +100,9 @@ fn a_web_page_can_neither_register_nor_change_nor_read_by_a_name_of_its_own() {
     for host in ["localhost", "LOCALHOST:12025", "127.0.0.1", "[::1]:12025", "[::1]"] {
         assert!(ask(Need::Read, &[("host", host)]), "{host}");
     }
+    let networks = access("0.0.0.0:12025", None, &["10.0.0.0/8"]);
+    let foreign = headers(&[("host", "evil.example:12025")]);
+    assert!(networks.check(Need::Read, peer_at("192.0.2.1"), &foreign).is_err(), "a browser on our own host");
     assert!(ask(Need::Read, &[]), "HTTP/1.0");
     assert!(ask(Need::Register, &[("host", "balancer.internal:12025")]), "SRS may know us by a name");
 }
