@@ -2,7 +2,7 @@
 
 use crate::api::Api;
 use crate::api::access::Access;
-use crate::offload::EventSource;
+use crate::offload::{EventSource, Offload, neighbours};
 use crate::slowpath::{self, Bound, Context};
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -29,10 +29,20 @@ pub async fn start(
     tokio::spawn(scan(ctx.clone()));
     tokio::spawn(tick(ctx.clone()));
     tokio::spawn(reconcile(ctx.clone()));
-    if ctx.offload.is_some() {
+    if let Some(offload) = &ctx.offload {
         tokio::spawn(events(ctx.clone()));
+        watch_neighbours(offload.clone())?;
     }
     Ok(api)
+}
+
+/// On a thread of its own: what netlink streams hold between two messages may not change threads.
+fn watch_neighbours(offload: Arc<Offload>) -> anyhow::Result<()> {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("cannot watch neighbours")?;
+    let watch = move || match runtime.block_on(neighbours::watch(offload)) {};
+    std::thread::Builder::new().name("neighbours".into()).spawn(watch).context("cannot watch neighbours")?;
+    Ok(())
 }
 
 async fn serve_api(
