@@ -94,7 +94,8 @@ impl Player {
         let progress = directory.join(format!("play-{name}.progress"));
         let process = Process::start(netns, directory, &format!("play-{name}"), "ffmpeg", |command| {
             command.args(["-v", "warning", "-stats_period", "0.1", "-progress"]).arg(&progress);
-            command.args(["-analyzeduration", "500000", "-i", url, "-map", "0:v:0", "-f", "null", "-"]);
+            // Long enough to meet a key frame, of which the clip has one a second: ffmpeg gives up when it has seen none.
+            command.args(["-analyzeduration", "3000000", "-i", url, "-map", "0:v:0", "-f", "null", "-"]);
         })?;
         Ok(Self { process, progress })
     }
