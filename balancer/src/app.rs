@@ -121,9 +121,7 @@ fn origin_networks(settings: &Settings, host: &HostFacts) -> Vec<IpNet> {
     }
     let loopback = settings.vips.iter().any(IpAddr::is_loopback);
     let connected = host.addresses.iter().filter_map(|a| IpNet::new(a.ip, a.prefix_len).ok()).map(|n| n.trunc());
-    let connected = connected.filter(|n| loopback || !n.addr().is_loopback());
-    // The default origin was named by the operator: it needs no network.
-    connected.chain(settings.default_origin.iter().map(|o| IpNet::from(o.ip))).collect()
+    connected.filter(|n| loopback || !n.addr().is_loopback()).collect()
 }
 
 fn own_endpoints(settings: &Settings, bound: &[Bound]) -> Vec<(Transport, SocketAddr)> {

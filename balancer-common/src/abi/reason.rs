@@ -141,6 +141,8 @@ reasons! {
     PlacedRendezvous = 102, Placement, "rendezvous";
     /// Round robin by policy.
     PlacedRoundRobin = 103, Placement, "round_robin";
+    /// Every origin has reached its capacity: add one, or raise `capacity`.
+    AtCapacity = 104, Placement, "at_capacity";
 
     /// Spliced before the trigger was sent on: no byte of media passed user space.
     SplicedArmed = 128, Splice, "armed";
@@ -181,6 +183,8 @@ reasons! {
     LimitTracks = 165, Limit, "tracks";
     /// `flows_max`.
     LimitFlows = 166, Limit, "flows";
+    /// More streams than the `STREAMS` map can hold.
+    LimitStreams = 167, Limit, "streams";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

@@ -60,7 +60,11 @@ pub enum PlaceError {
 
 impl PlaceError {
     pub fn reason(&self) -> Reason {
-        Reason::NoOrigin
+        match self {
+            Self::AtCapacity => Reason::AtCapacity,
+            Self::StreamsFull(_) => Reason::LimitStreams,
+            Self::NoOrigin | Self::NoEndpoint { .. } | Self::Unreachable { .. } => Reason::NoOrigin,
+        }
     }
 }
 

@@ -82,11 +82,14 @@ pub async fn connect(c: &mut Connection) -> Input {
             warn!(origin = %origin.placement.origin_id, %error, client = %c.client.peer, "origin failed");
             let failure = match error {
                 ConnectError::Refused(_) => Some(ConnectFailure::Refused),
-                ConnectError::TimedOut(_)
-                | ConnectError::Silent(_)
-                | ConnectError::Closed(_)
-                | ConnectError::Protocol(..)
-                | ConnectError::Io(..) => Some(ConnectFailure::TimedOut),
+                ConnectError::TimedOut(_) | ConnectError::Silent(_) | ConnectError::Io(..) => {
+                    Some(ConnectFailure::TimedOut)
+                }
+                // It lives, and did not like this client: that must not cost the others their origin.
+                ConnectError::Closed(_) | ConnectError::Protocol(..) => {
+                    c.ctx.store.connect_succeeded(&origin.placement);
+                    None
+                }
                 ConnectError::NoPort(_) => {
                     c.ctx.counters.count(Reason::LimitSourcePorts);
                     None
@@ -142,17 +145,17 @@ async fn talk(leg: &mut TcpLeg, request: &Request, endpoint: SocketAddr) -> Resu
     loop {
         let out = dialog.take_output();
         if !out.is_empty() {
-            leg.stream.write_all(&out).await.map_err(|e| failed(endpoint, e))?;
+            leg.stream.write_all(&out).await.map_err(|e| broken(endpoint, e))?;
         }
-        leg.stream.readable().await.map_err(|e| failed(endpoint, e))?;
+        leg.stream.readable().await.map_err(|e| broken(endpoint, e))?;
         bytes.clear();
         match leg.stream.try_read_buf(&mut bytes) {
             Ok(0) => return Err(ConnectError::Closed(endpoint)),
             Ok(_) => {}
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(e) => return Err(failed(endpoint, e)),
+            Err(e) => return Err(broken(endpoint, e)),
         }
-        socket::quick_ack(leg).map_err(|e| failed(endpoint, e))?;
+        socket::quick_ack(leg).map_err(|e| broken(endpoint, e))?;
         match dialog.feed(&bytes) {
             Ok(OriginProgress::Wait) => {}
             Ok(OriginProgress::Ready(agreement)) => return Ok(agreement),
@@ -162,6 +165,15 @@ async fn talk(leg: &mut TcpLeg, request: &Request, endpoint: SocketAddr) -> Resu
     }
 }
 
+/// An error of an established connection: a reset is the origin's word about this client, not about itself.
+fn broken(endpoint: SocketAddr, e: io::Error) -> ConnectError {
+    match e.kind() {
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectError::Closed(endpoint),
+        _ => ConnectError::Io(endpoint, e),
+    }
+}
+
+/// An error of `connect()`.
 fn failed(endpoint: SocketAddr, e: io::Error) -> ConnectError {
     match e.kind() {
         io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => ConnectError::Refused(endpoint),
