@@ -1,5 +1,6 @@
 //! `balancer status|origins|streams|flows|drain|undrain`: what the system API says, as a table or unchanged.
 
+mod status;
 mod views;
 
 use super::client::Client;

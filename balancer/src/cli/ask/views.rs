@@ -109,7 +109,7 @@ pub static VIEWS: &[View] = &[
 
 impl View {
     pub fn render(&self, answer: &Value) -> anyhow::Result<String> {
-        let Some(list) = self.list else { return Ok(outline(answer)) };
+        let Some(list) = self.list else { return Ok(super::status::render(answer, outline)) };
         let items = answer.get(list).and_then(Value::as_array);
         let items = items.with_context(|| {
             format!("the answer to {} has no list {list:?}: is the balancer of another version?", self.path)
