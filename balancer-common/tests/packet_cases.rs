@@ -1,24 +1,11 @@
 //! The packet cases natively: the same table that the kernel's test-run goes through.
 
 use balancer_common::{
-    packet::Frame,
-    steer::{Outcome, Verdict, steer},
-    testing::{
-        cases::{self, LO},
-        simulated::{Simulated, World},
-    },
+    steer::{Outcome, Verdict},
+    testing::{cases, oracle, simulated::run},
 };
 
 const NOW_NS: u64 = 0x7_1234 << 20;
-
-/// Outcome, frame, tables.
-fn run(world: &World, bytes: &[u8]) -> (Outcome, Vec<u8>, Simulated) {
-    let mut bytes = bytes.to_vec();
-    let tables = Simulated::new(world, NOW_NS);
-    let outcome = steer(&tables, Frame::from_bytes(&mut bytes), LO);
-    bytes.truncate(tables.cut.get().unwrap_or(bytes.len()));
-    (outcome, bytes, tables)
-}
 
 #[test]
 fn every_case_comes_out_as_described() {
@@ -26,11 +13,12 @@ fn every_case_comes_out_as_described() {
     println!("{} cases", cases.len());
     for case in cases {
         let name = &case.name;
-        let (outcome, frame, tables) = run(&case.world, &case.frame);
+        let (outcome, frame, tables) = run(&case.world, &case.frame, NOW_NS);
         assert_eq!(outcome, Outcome { verdict: case.verdict, reason: case.reason }, "{name}");
         if case.verdict != Verdict::Drop {
             assert_eq!(hex(&frame), hex(&case.frame_after), "{name}");
         }
+        oracle::judge(&case.frame, outcome, &frame);
         let mut world = tables.world();
         for (tuple, flow) in &mut world.flows {
             let was_counted = flow.packets != case.world.flows[tuple].packets;
@@ -61,7 +49,7 @@ fn a_frame_cut_off_anywhere_is_passed_untouched() {
             continue;
         }
         for len in 0..case.frame.len() {
-            let (outcome, frame, tables) = run(&case.world, &case.frame[..len]);
+            let (outcome, frame, tables) = run(&case.world, &case.frame[..len], NOW_NS);
             assert_eq!(outcome.verdict, Verdict::Pass, "{}, cut to {len}: {outcome:?}", case.name);
             assert_eq!(frame, case.frame[..len], "{}, cut to {len}", case.name);
             assert_eq!(tables.world(), case.world, "{}, cut to {len}", case.name);

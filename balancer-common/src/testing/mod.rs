@@ -3,4 +3,5 @@
 
 pub mod build;
 pub mod cases;
+pub mod oracle;
 pub mod simulated;

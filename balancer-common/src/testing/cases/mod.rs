@@ -13,7 +13,7 @@ mod stage;
 
 use std::{format, string::String, vec::Vec};
 
-pub use stage::{LO, REDIRECT_SLOT, Stage};
+pub use stage::{LO, REDIRECT_SLOT, Stage, l4_diff};
 
 use super::simulated::{Tuple, World};
 use crate::{
