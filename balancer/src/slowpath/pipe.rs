@@ -75,7 +75,9 @@ impl Pipe {
                     Ok(0) => self.source_ended = true,
                     Ok(n) => {
                         moved.read += n as u64;
-                        self.push(&scratch[..n])?;
+                        let direct = self.pass(&scratch[..n], to)?;
+                        moved.written += direct as u64;
+                        self.push(&scratch[direct..n])?;
                     }
                     Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                     Err(e) => return Err(e),
@@ -91,6 +93,17 @@ impl Pipe {
             }
         }
         Ok(moved)
+    }
+
+    /// Writes straight on what need not wait behind other bytes or be translated; how much of it went.
+    fn pass(&self, bytes: &[u8], to: &TcpStream) -> io::Result<usize> {
+        if !self.is_empty() || self.translator.is_some() {
+            return Ok(0);
+        }
+        match to.try_write(bytes) {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        }
     }
 
     fn flush(&mut self, to: &TcpStream) -> io::Result<u64> {
