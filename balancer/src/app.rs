@@ -24,17 +24,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use tokio::sync::watch;
-use tracing::{debug, warn};
+use tracing::warn;
 
 /// What nginx-rtmp announces unless told otherwise; replaced by what the first origin says.
 const CHUNK_SIZE: u32 = 4096;
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
-    match slowpath::socket::raise_open_files() {
-        Ok(files) => debug!(files, "open files"),
-        Err(error) => warn!(%error, "the limit of open files stays what it is"),
-    }
     // Before anything is touched: a system API that is open to strangers is a reason not to start.
     let access = Access::new(settings.system_api, settings.token.clone(), settings.allow_register.clone())?;
     let (offload, problem) = load(&settings)?;

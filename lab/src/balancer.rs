@@ -118,8 +118,8 @@ impl Balancer {
             Process::start(&self.netns, &self.directory, "balancer", &self.binary.display().to_string(), |command| {
                 command.arg("run").args(self.settings.flags(&config)).envs(self.settings.environment.iter().cloned());
             })?;
-        process.wait_ready("the balancer to be ready", START_WITHIN, || {
-            self.get("/readyz").is_ok_and(|response| response.status == 200)
+        process.wait_ready("the balancer to answer", START_WITHIN, || {
+            self.get("/healthz").is_ok_and(|response| response.status == 200)
         })?;
         self.process = Some(process);
         Ok(())

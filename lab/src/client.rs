@@ -43,8 +43,6 @@ pub struct Client {
     pub from: Option<SocketAddr>,
     pub mss: Option<u32>,
     pub receive_buffer_bytes: Option<usize>,
-    /// Stream name, when it is not to be the plan itself.
-    pub stream_suffix: String,
 }
 
 impl Client {
@@ -58,7 +56,6 @@ impl Client {
             from: None,
             mss: None,
             receive_buffer_bytes: None,
-            stream_suffix: String::new(),
         }
     }
 
@@ -152,7 +149,7 @@ impl Client {
     }
 
     fn trigger(&self) -> Vec<u8> {
-        let name = format!("{}{}", self.plan.stream_name(), self.stream_suffix);
+        let name = self.plan.stream_name();
         match self.plan.role {
             Role::Publish => command("publish", 3.0, &[Amf::Null, name.as_str().into(), "live".into()]),
             Role::Play => command("play", 3.0, &[Amf::Null, name.as_str().into(), Amf::Number(-2000.0)]),

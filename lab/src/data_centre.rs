@@ -5,6 +5,7 @@
 
 use crate::cleanup;
 use crate::net::{self, Netns};
+use crate::pass_all::PassAll;
 use anyhow::Result;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
@@ -62,7 +63,7 @@ pub struct DataCentre {
     pub vip6: Ipv6Addr,
     name: String,
     directory: PathBuf,
-    _switch: Option<Netns>,
+    _switch: Option<(PassAll, Netns)>,
 }
 
 /// Where every address of the data centre comes from: for `--allow-register` and `--origin-networks`.
@@ -172,7 +173,8 @@ impl DataCentre {
             configure(&host.netns, DEVICE, host.v4, host.v6)?;
             if i < clients.len() { self.clients.push(host) } else { self.origins.push(host) }
         }
-        self._switch = Some(switch);
+        // The balancer sends back by the one interface that it received on.
+        self._switch = Some((PassAll::attach(&switch, "lb")?, switch));
         Ok(())
     }
 }

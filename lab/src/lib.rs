@@ -13,6 +13,7 @@ pub mod load;
 pub mod loss;
 pub mod net;
 pub mod origin;
+pub mod pass_all;
 pub mod pattern;
 pub mod plan;
 pub mod process;

@@ -2,7 +2,7 @@
 //! ended. Both synthetic endpoints use it once their preamble is over; the client's starts while the origin's status
 //! is still to come.
 
-use crate::plan::{Ending, Framing, Plan};
+use crate::plan::{Ending, Framing, Plan, Role};
 use crate::rtmp_lite::{Amf, COMMAND, ChunkReader, ChunkWriter, VIDEO, parse_command};
 use crate::transfer::{End, Endpoint, Progress, Style, Transfer};
 use crate::{pattern, sys};
@@ -14,8 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 const READ_MAX: usize = 256 * 1024;
-/// Gates and the stop flag are looked at this often while nothing moves.
+/// Pace is kept this exactly; gates and the stop flag are looked at ever less often while nothing moves, so that a
+/// thousand waiting connections cost nothing.
 const TICK: Duration = Duration::from_millis(5);
+const TICK_MAX: Duration = Duration::from_millis(300);
 /// An end that is to reset the other keeps nothing in flight: the other holds this back until it has everything.
 const HELD_BACK: u64 = 8;
 const VIDEO_CHUNK_STREAM: u8 = 6;
@@ -105,12 +107,13 @@ impl Pump {
         stream.set_nonblocking(true)?;
         let (mut eof, mut closed) = (false, false);
         let mut last_moved = Instant::now();
+        let mut tick = TICK;
         let mut buffer = vec![0u8; READ_MAX];
         loop {
             if let Some(code) = self.refused.take() {
                 return Ok(End::Refused(code));
             }
-            if self.all_sent() && !closed {
+            if self.all_sent() && !closed && (eof || !self.waits_for_the_end()) {
                 match self.ending() {
                     Ending::Fin => {
                         stream.shutdown(Shutdown::Write)?;
@@ -132,7 +135,7 @@ impl Pump {
             if self.out.is_empty() {
                 self.produce();
             }
-            let ready = sys::poll(stream.as_raw_fd(), !eof, !self.out.is_empty(), TICK)?;
+            let ready = sys::poll(stream.as_raw_fd(), !eof, !self.out.is_empty(), tick)?;
             let mut moved = false;
             if ready.write {
                 moved |= self.send(stream)?;
@@ -146,6 +149,7 @@ impl Pump {
                 }
                 moved = true;
             }
+            tick = if moved || self.style.bytes_per_second.is_some() { TICK } else { TICK_MAX.min(tick * 2) };
             if moved {
                 last_moved = Instant::now();
             } else if last_moved.elapsed() > self.style.silence_max {
@@ -287,6 +291,11 @@ impl Pump {
 
     fn i_reset(&self) -> bool {
         self.ending() == if self.endpoint == Endpoint::Client { Ending::ClientReset } else { Ending::OriginReset }
+    }
+
+    /// A player closes when it has seen everything; a publisher, when it has sent everything.
+    fn waits_for_the_end(&self) -> bool {
+        self.endpoint == Endpoint::Client && self.plan.role == Role::Play && !self.all_received()
     }
 
     fn all_sent(&self) -> bool {

@@ -134,6 +134,9 @@ impl Scene {
         wait::wait_until("every client to get its status", SOON, || {
             running.iter().all(|running| running.started() || running.is_finished())
         })?;
+        if let Some(i) = running.iter().position(|running| running.is_finished() && !running.started()) {
+            bail!("no status for a client: {:#?}", running.remove(i).join());
+        }
         Ok(running)
     }
 
@@ -152,25 +155,30 @@ impl Scene {
         self.check_exact(transfers, before, count)
     }
 
-    /// Transfers that have ended at the origins.
+    /// Transfers that were complete at the origins so far. Others may have ended too: an attempt that the balancer gave
+    /// up in favour of another is an end at that origin.
     pub fn ended(&self) -> usize {
-        self.origins.iter().map(|origin| origin.transfers().len()).sum()
+        self.at_origins().filter(|transfer| transfer.is_complete(Endpoint::Origin)).count()
+    }
+
+    fn at_origins(&self) -> impl Iterator<Item = Transfer> {
+        self.origins.iter().flat_map(SyntheticOrigin::transfers)
     }
 
     fn check_exact(&self, transfers: Vec<Transfer>, before: usize, count: usize) -> Result<()> {
         let broken: Vec<_> = transfers.iter().filter(|transfer| !transfer.is_complete(Endpoint::Client)).collect();
         if let Some(first) = broken.first() {
-            let at_origin = self.origins.iter().flat_map(SyntheticOrigin::transfers);
-            let same = at_origin.filter(|transfer| transfer.plan == first.plan).collect::<Vec<_>>();
+            let same = self.at_origins().filter(|transfer| transfer.plan == first.plan).collect::<Vec<_>>();
             bail!("{} of {count} broken at the client; the first: {first:#?}, at the origin: {same:#?}", broken.len());
         }
-        wait::wait_until("the transfers to end at the origins", SOON, || self.ended() >= before + count)?;
-        let at_origins = self.origins.iter().flat_map(SyntheticOrigin::transfers);
-        let complete = at_origins.filter(|transfer| transfer.is_complete(Endpoint::Origin)).count();
-        if complete < before + count {
-            bail!("{complete} of {} complete at the origins", before + count);
-        }
-        Ok(())
+        let what = format!("{count} transfers to be complete at the origins");
+        let complete = wait::wait_until(&what, SOON, || self.ended() >= before + count);
+        complete.with_context(|| {
+            let ended: Vec<_> = self.at_origins().collect();
+            let broken: Vec<_> = ended.iter().filter(|transfer| !transfer.is_complete(Endpoint::Origin)).collect();
+            let missing: Vec<_> = transfers.iter().filter(|t| ended.iter().all(|other| other.plan != t.plan)).collect();
+            format!("broken: {broken:#?}\nnot ended: {missing:#?}\nflows: {:#?}", self.balancer.flows())
+        })
     }
 
     /// Waits until exactly `count` flows are listed and all of them are forwarded in the kernel.
@@ -182,7 +190,9 @@ impl Scene {
         });
         all_in_kernel.with_context(|| {
             let shown: Vec<_> = last.iter().filter(|flow| flow["path"] != "kernel").take(3).collect();
-            format!("{} flows listed, among them: {shown:#?}", last.len())
+            let splices = self.balancer.get("/metrics").map(|response| response.body).unwrap_or_default();
+            let splices: Vec<_> = splices.lines().filter(|line| line.starts_with("balancer_splices_total")).collect();
+            format!("{} flows listed, among them: {shown:#?}\n{splices:#?}", last.len())
         })
     }
 

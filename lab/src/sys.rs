@@ -129,6 +129,56 @@ pub fn on_termination(clean: fn()) -> io::Result<()> {
     Ok(())
 }
 
+/// Loads `r0 = XDP_PASS; exit` and attaches it to a device of the calling thread's namespace; closing the descriptor
+/// detaches it.
+pub fn attach_pass_all(device: &str) -> io::Result<OwnedFd> {
+    const INSTRUCTIONS: [u64; 2] = [0x0000_0002_0000_00b7, 0x95];
+    const PROG_LOAD: i32 = 5;
+    const LINK_CREATE: i32 = 28;
+    const PROG_TYPE_XDP: u32 = 6;
+    const ATTACH_TYPE_XDP: u32 = 37;
+    /// The fields of `bpf_attr` up to `expected_attach_type`; what is not named stays zero.
+    #[repr(C)]
+    #[derive(Default)]
+    struct Load {
+        kind: u32,
+        instruction_count: u32,
+        instructions: u64,
+        license: u64,
+        unused: [u32; 11],
+        expected_attach_type: u32,
+    }
+    #[repr(C)]
+    struct Link {
+        program: u32,
+        interface: u32,
+        attach_type: u32,
+        flags: u32,
+    }
+    let name = std::ffi::CString::new(device)?;
+    // SAFETY: a C string; the answer is a number.
+    let interface = unsafe { libc::if_nametoindex(name.as_ptr()) };
+    let load = Load {
+        kind: PROG_TYPE_XDP,
+        instruction_count: 2,
+        instructions: INSTRUCTIONS.as_ptr() as u64,
+        license: c"GPL".as_ptr() as u64,
+        unused: [0; 11],
+        expected_attach_type: ATTACH_TYPE_XDP,
+    };
+    let program = bpf(PROG_LOAD, &load)?;
+    let link = Link { program: program.as_raw_fd() as u32, interface, attach_type: ATTACH_TYPE_XDP, flags: 0 };
+    bpf(LINK_CREATE, &link)
+}
+
+fn bpf<T>(command: i32, attributes: &T) -> io::Result<OwnedFd> {
+    // SAFETY: the kernel reads as many bytes as it is told, and what the pointers among them point to lives on.
+    let fd = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>()) } as i32;
+    check(fd)?;
+    // SAFETY: just made, owned by nobody else.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 pub fn is_root() -> bool {
     // SAFETY: takes nothing, cannot fail.
     unsafe { libc::geteuid() == 0 }

@@ -44,7 +44,7 @@ impl Default for Style {
             gate: Gate::open(),
             write_bytes: 64 * 1024,
             bytes_per_second: None,
-            silence_max: Duration::from_secs(30),
+            silence_max: Duration::from_secs(120),
         }
     }
 }
