@@ -37,7 +37,6 @@ impl Live {
                     self.store.learn_endpoint(record.origin, ServiceKind::Rtmp, record.origin_address);
                     let mut state = self.state();
                     let id = state.table.insert(record);
-                    state.partner.insert(flow.origin, flow.client);
                     state.spliced.insert(flow.client, Spliced::adopted(id, &flow, port));
                     adopted += 1;
                 }

@@ -34,8 +34,6 @@ struct State {
     table: FlowTable,
     /// Flows in the kernel, by the client's ingress key.
     spliced: HashMap<FlowKey, Spliced>,
-    /// The client's key of each origin's key.
-    partner: HashMap<FlowKey, FlowKey>,
     /// How to tell a relaying task that its flow is to be reset.
     tasks: HashMap<FlowId, Arc<Notify>>,
     sampler: Sampler,
@@ -128,18 +126,16 @@ impl Live {
     pub fn spliced(&self, id: FlowId, client: FlowKey, origin: FlowKey) {
         let now = self.now();
         let mut state = self.state();
-        state.partner.insert(origin, client);
         state.spliced.insert(client, Spliced::new(id, origin, now));
     }
 
     /// The splice was taken back.
     pub fn unspliced(&self, client: FlowKey) {
         let mut state = self.state();
-        if let Some(spliced) = state.spliced.remove(&client) {
-            state.partner.remove(&spliced.origin);
-            if let Some(record) = state.table.get_mut(spliced.id) {
-                record.path = Path::Relay;
-            }
+        if let Some(spliced) = state.spliced.remove(&client)
+            && let Some(record) = state.table.get_mut(spliced.id)
+        {
+            record.path = Path::Relay;
         }
     }
 

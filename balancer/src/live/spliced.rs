@@ -106,10 +106,7 @@ impl Live {
 
     /// The kernel reports a FIN, a RST or a port in use again.
     pub fn event(&self, kind: EventKind, key: FlowKey) {
-        let client = {
-            let state = self.state();
-            *state.partner.get(&key).unwrap_or(&key)
-        };
+        let client = self.client_key(key);
         match kind {
             EventKind::Reused => self.end(client, "reused", false),
             EventKind::Fin | EventKind::Rst => {
@@ -122,12 +119,20 @@ impl Live {
         }
     }
 
+    /// The client's key of the flow that either of its halves belongs to: the halves name each other.
+    fn client_key(&self, key: FlowKey) -> FlowKey {
+        if self.state().spliced.contains_key(&key) {
+            return key;
+        }
+        let half = self.offload.as_ref().and_then(|offload| offload.flow(key));
+        half.map_or(key, |half| half.egress.reversed())
+    }
+
     /// A new connection uses `key`: whatever the kernel still has there is from an earlier one.
     pub fn forget_leg(&self, key: FlowKey) {
         let Some(offload) = &self.offload else { return };
         let Some(half) = offload.flow(key) else { return };
-        let client = *self.state().partner.get(&key).unwrap_or(&key);
-        self.end(client, "replaced", false);
+        self.end(self.client_key(key), "replaced", false);
         offload.remove(key, half.egress.reversed());
     }
 
@@ -135,7 +140,6 @@ impl Live {
     fn end(&self, client: FlowKey, why: &str, tell: bool) {
         let mut state = self.state();
         let Some(entry) = state.spliced.remove(&client) else { return };
-        state.partner.remove(&entry.origin);
         let record = state.table.remove(entry.id);
         drop(state);
         if let Some(offload) = &self.offload {
