@@ -57,7 +57,7 @@ pub fn hunt(target: &str, seconds: u64) -> Result<()> {
     if corpus.is_dir() {
         command.arg(corpus);
     }
-    command.arg("--").arg(format!("-max_total_time={seconds}")).arg("-print_final_stats=1");
+    command.arg("--").arg(format!("-max_total_time={seconds}")).args(["-verbosity=0", "-print_final_stats=1"]);
     repo::forget_outer_cargo(&mut command);
     command.current_dir(repo::root());
     repo::run(&mut command).with_context(|| format!("target {target}"))
