@@ -5,9 +5,10 @@
 //!
 //! A figure that a way does not have is left out or null. `routed` is no balancer at all: what is above it is the price.
 
+use super::Report;
+use super::machine::{self, Machine};
 use super::plot::{Bar, Bars};
 use super::table::{Table, number};
-use super::{Report, machine};
 use crate::repo;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -28,16 +29,20 @@ const COLUMNS: [(&str, &str); 8] = [
 ];
 
 pub fn measure() -> Result<Report> {
-    eprintln!("bench: a hundred players, several minutes ({})", machine::describe().line());
+    let program = ["--release", "--quiet", "--package", "balancer-lab", "--bin", "macro_bench"];
+    repo::run(repo::cargo().arg("build").args(program))?;
+    let machine = machine::describe();
+    machine.warn();
+    eprintln!("bench: a hundred players, several minutes ({})", machine.line());
     let mut command = repo::cargo();
-    command.args(["run", "--release", "--quiet", "--package", "balancer-lab", "--bin", "macro_bench"]);
+    command.arg("run").args(program);
     command.env("BALANCER_BIN", repo::built("release", "balancer"));
     command.stderr(std::process::Stdio::inherit()).stdin(std::process::Stdio::null());
     let output = command.output().context("cannot start cargo")?;
     if !output.status.success() {
         bail!("{} failed ({})", repo::show(&command), output.status);
     }
-    report(&String::from_utf8_lossy(&output.stdout))
+    report(machine, &String::from_utf8_lossy(&output.stdout))
 }
 
 struct Way(Value);
@@ -58,7 +63,7 @@ impl Way {
     }
 }
 
-fn report(printed: &str) -> Result<Report> {
+fn report(machine: Machine, printed: &str) -> Result<Report> {
     let ways = printed
         .lines()
         .filter(|line| line.starts_with('{'))
@@ -93,6 +98,7 @@ fn report(printed: &str) -> Result<Report> {
         bars("latency", "latency of a message, median, µs", &|way| way.figure("latency_p50_us")),
     ];
     Ok(Report {
+        machine,
         name: "macro",
         json: ways.iter().map(|way| way.0.clone()).collect(),
         table: Table {
@@ -112,7 +118,7 @@ mod tests {
         let printed = "{\"way\":\"routed\",\"cpu_seconds_per_gbit\":1.0,\"added_cpu_seconds_per_gbit\":0.0}\n\
                        {\"way\":\"balancer (kernel)\",\"cpu_seconds_per_gbit\":1.25,\"added_cpu_seconds_per_gbit\":0.25}\n\
                        {\"way\":\"HAProxy\",\"skipped\":\"not installed\"}\n";
-        let report = report(printed).expect("well formed");
+        let report = report(machine::describe(), printed).expect("well formed");
         assert_eq!(report.table.rows[1][..4], ["balancer (kernel)", "1.2", "0.250", "–"]);
         assert_eq!(report.table.rows[2][0], "HAProxy (not installed)");
         assert!(report.plots[0].bars[1].own);

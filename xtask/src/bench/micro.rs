@@ -5,9 +5,10 @@
 //!
 //! The case `empty` is a program that returns at once: what is above it is ours.
 
+use super::Report;
+use super::machine::{self, Machine};
 use super::plot::{Bar, Bars};
 use super::table::{Table, number};
-use super::{Report, machine};
 use crate::repo;
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -23,18 +24,22 @@ struct Case {
 }
 
 pub fn measure() -> Result<Report> {
-    eprintln!("bench: the fast path in the kernel's test-run ({})", machine::describe().line());
+    let example = ["--release", "--quiet", "--package", "balancer", "--example", "bench_micro"];
+    repo::run(repo::cargo().arg("build").args(example))?;
+    let machine = machine::describe();
+    machine.warn();
+    eprintln!("bench: the fast path in the kernel's test-run ({})", machine.line());
     let mut command = repo::cargo();
-    command.args(["run", "--release", "--quiet", "--package", "balancer", "--example", "bench_micro"]);
+    command.arg("run").args(example);
     command.stderr(std::process::Stdio::inherit()).stdin(std::process::Stdio::null());
     let output = command.output().context("cannot start cargo")?;
     if !output.status.success() {
         bail!("{} failed ({})", repo::show(&command), output.status);
     }
-    report(&String::from_utf8_lossy(&output.stdout))
+    report(machine, &String::from_utf8_lossy(&output.stdout))
 }
 
-fn report(printed: &str) -> Result<Report> {
+fn report(machine: Machine, printed: &str) -> Result<Report> {
     let cases = printed
         .lines()
         .filter(|line| line.starts_with('{'))
@@ -57,6 +62,7 @@ fn report(printed: &str) -> Result<Report> {
     };
     let ours = || cases.iter().filter(|case| case.name != EMPTY);
     Ok(Report {
+        machine,
         name: "micro",
         json: cases.iter().map(Case::json).collect(),
         table: Table {
@@ -104,13 +110,13 @@ mod tests {
     fn every_case_is_compared_with_the_empty_program() {
         let printed = "{\"case\":\"empty\",\"flows\":0,\"min_ns\":7,\"median_ns\":8}\nwarming up\n\
                        {\"case\":\"spliced data\",\"flows\":65536,\"min_ns\":90,\"median_ns\":100}\n";
-        let report = report(printed).expect("well formed");
+        let report = report(machine::describe(), printed).expect("well formed");
         assert_eq!(report.table.rows[1], ["spliced data, 64 k flows", "90.0", "100", "83.0", "92.0"]);
         assert_eq!(report.plots[0].bars.len(), 1);
     }
 
     #[test]
     fn figures_without_their_base_are_refused() {
-        assert!(report("{\"case\":\"miss\",\"flows\":0,\"min_ns\":7,\"median_ns\":8}\n").is_err());
+        assert!(report(machine::describe(), "{\"case\":\"miss\",\"flows\":0,\"min_ns\":7,\"median_ns\":8}\n").is_err());
     }
 }

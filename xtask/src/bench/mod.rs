@@ -10,6 +10,7 @@ mod table;
 use crate::{build, repo, setup};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use machine::Machine;
 use serde_json::Value;
 use std::path::PathBuf;
 use table::Table;
@@ -32,6 +33,8 @@ enum Kind {
 /// One measurement, ready to be written.
 struct Report {
     name: &'static str,
+    /// As it was before.
+    machine: Machine,
     json: Value,
     table: Table,
     plots: Vec<plot::Bars>,
@@ -62,7 +65,7 @@ impl Report {
         let folder = folder();
         std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let file = |end: &str| folder.join(format!("{}{end}", self.name));
-        let machine = machine::describe();
+        let machine = &self.machine;
         let json = serde_json::json!({ "machine": machine.json(), "measured": self.json });
         write(&file(".json"), &format!("{json:#}\n"))?;
         let mut page = format!("{}\n{}\n", self.table.markdown(), machine.line());

@@ -22,11 +22,12 @@ pub struct Bar {
     pub own: bool,
 }
 
-const WIDTH: u32 = 760;
+const BARS: u32 = 380;
 const ROW: u32 = 26;
 const TITLE: u32 = 40;
-const LABELS: i32 = 260;
-const VALUES: i32 = 90;
+/// Of the font that browsers take, per letter; a little more than it needs.
+const LETTER: u32 = 8;
+const VALUES: u32 = 90;
 const INK: RGBColor = RGBColor(0x33, 0x33, 0x33);
 const OWN: RGBColor = RGBColor(0x1f, 0x77, 0xb4);
 const OTHER: RGBColor = RGBColor(0xb0, 0xb7, 0xbf);
@@ -35,18 +36,20 @@ impl Bars {
     pub fn draw(&self, path: &Path) -> Result<()> {
         let failed = |error: &dyn std::fmt::Display| anyhow!("cannot draw {}: {error}", path.display());
         let rows = u32::try_from(self.bars.len())?;
-        let area = SVGBackend::new(path, (WIDTH, TITLE + ROW * rows + 10)).into_drawing_area();
+        let letters = self.bars.iter().map(|bar| bar.label.chars().count()).max().unwrap_or(0);
+        let labels = LETTER * u32::try_from(letters)? + 20;
+        let area = SVGBackend::new(path, (labels + BARS + VALUES, TITLE + ROW * rows + 10)).into_drawing_area();
         area.fill(&WHITE).map_err(|error| failed(&error))?;
         let font = ("sans-serif", 14).into_font().color(&INK);
         let title = Text::new(self.title.clone(), (10, 12), ("sans-serif", 16).into_font().color(&INK));
         area.draw(&title).map_err(|error| failed(&error))?;
         let longest = self.bars.iter().map(|bar| bar.value).fold(f64::MIN_POSITIVE, f64::max);
-        let room = f64::from(i32::try_from(WIDTH)? - LABELS - VALUES);
+        let left = i32::try_from(labels)?;
         for (row, bar) in (0..).zip(&self.bars) {
             let top = i32::try_from(TITLE + ROW * row)?;
-            let end = LABELS + (bar.value.max(0.0) / longest * room) as i32;
+            let end = left + (bar.value.max(0.0) / longest * f64::from(BARS)) as i32;
             let colour = if bar.own { OWN } else { OTHER };
-            let rectangle = Rectangle::new([(LABELS, top), (end, top + 18)], colour.filled());
+            let rectangle = Rectangle::new([(left, top), (end, top + 18)], colour.filled());
             area.draw(&rectangle).map_err(|error| failed(&error))?;
             let label = Text::new(bar.label.clone(), (10, top + 2), font.clone());
             area.draw(&label).map_err(|error| failed(&error))?;
