@@ -11,7 +11,7 @@ use crate::config::host::HostFacts;
 use crate::config::{Settings, XdpMode};
 use crate::counters::Counters;
 use crate::live::Live;
-use crate::offload::Offload;
+use crate::offload::{self, Offload};
 use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
 use crate::slowpath::{self, Admission, Bound, Context, PortPool};
@@ -24,13 +24,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{debug, warn};
 
 /// What nginx-rtmp announces unless told otherwise; replaced by what the first origin says.
 const CHUNK_SIZE: u32 = 4096;
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let settings = Arc::new(settings);
+    match slowpath::socket::raise_open_files() {
+        Ok(files) => debug!(files, "open files"),
+        Err(error) => warn!(%error, "the limit of open files stays what it is"),
+    }
     // Before anything is touched: a system API that is open to strangers is a reason not to start.
     let access = Access::new(settings.system_api, settings.token.clone(), settings.allow_register.clone())?;
     let (offload, problem) = load(&settings)?;
@@ -54,17 +58,24 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
 /// The fast path, or why there is none although one was wanted.
 fn load(settings: &Settings) -> anyhow::Result<(Option<Arc<Offload>>, Option<String>)> {
+    let pinned = offload::links(&settings.pin_path).len();
     if settings.xdp_mode == XdpMode::Off {
+        anyhow::ensure!(
+            pinned == 0,
+            "--xdp-mode off, but an earlier run's program is attached to {pinned} interfaces and would take packets of \
+             the relayed connections for its own: `balancer unload` first"
+        );
         return Ok((None, None));
     }
     match Offload::load(&settings.pin_path, &settings.interfaces, settings.xdp_mode) {
         Ok(offload) => Ok((Some(Arc::new(offload)), None)),
-        Err(error) if settings.xdp_mode == XdpMode::Auto => {
+        // Beside a program that is still attached, a relay would not be safe.
+        Err(error) if settings.xdp_mode == XdpMode::Auto && pinned == 0 => {
             let problem = format!("{:#}", anyhow::Error::new(error));
             warn!(reason = Reason::SpliceOff.label(), "no fast path, everything is relayed: {problem}");
             Ok((None, Some(problem)))
         }
-        Err(error) => Err(error).context("--xdp-mode asks for a fast path that cannot be had"),
+        Err(error) => Err(error).context("the fast path that is asked for, or attached already, cannot be had"),
     }
 }
 
@@ -78,7 +89,7 @@ fn assemble(
 ) -> anyhow::Result<Arc<Context>> {
     let clock = Clock::start();
     let counters = Arc::new(Counters::default());
-    let networks = Networks { networks: origin_networks(&settings, host), own: own_endpoints(&settings, bound) };
+    let networks = Networks { networks: origin_networks(&settings, host), own: own_endpoints(&settings, bound, host) };
     let store = Store::new(
         StoreSettings {
             policy: settings.policy,
@@ -124,8 +135,13 @@ fn origin_networks(settings: &Settings, host: &HostFacts) -> Vec<IpNet> {
     connected.filter(|n| loopback || !n.addr().is_loopback()).collect()
 }
 
-fn own_endpoints(settings: &Settings, bound: &[Bound]) -> Vec<(Transport, SocketAddr)> {
-    bound.iter().map(|b| b.address).chain([settings.system_api]).map(|a| (Transport::Tcp, a)).collect()
+/// Every address at which this balancer itself is reached: a wildcard means each of the host's.
+fn own_endpoints(settings: &Settings, bound: &[Bound], host: &HostFacts) -> Vec<(Transport, SocketAddr)> {
+    let api = settings.system_api;
+    let everywhere = host.addresses.iter().filter(|_| api.ip().is_unspecified());
+    let everywhere = everywhere.map(|a| SocketAddr::new(a.ip, api.port()));
+    let all = bound.iter().map(|b| b.address).chain([api]).chain(everywhere);
+    all.map(|a| (Transport::Tcp, a)).collect()
 }
 
 /// Largest segment that fits every interface, when they differ: a client must not send what the way to the origin does

@@ -4,6 +4,7 @@
 //! looks at it once a second and when the kernel reports a FIN or a RST.
 
 pub mod adopt;
+mod reset;
 mod spliced;
 
 use crate::flow::{FlowId, FlowRecord, FlowTable, Path};
@@ -13,11 +14,11 @@ use crate::registry::FlowTicket;
 use crate::slowpath::PortLease;
 use crate::store::{Clock, Store};
 use balancer_common::abi::FlowKey;
+pub use reset::ResetOrder;
 use spliced::Spliced;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use tokio::sync::Notify;
 
 pub struct Live {
     state: Mutex<State>,
@@ -35,7 +36,7 @@ struct State {
     /// Flows in the kernel, by the client's ingress key.
     spliced: HashMap<FlowKey, Spliced>,
     /// How to tell a relaying task that its flow is to be reset.
-    tasks: HashMap<FlowId, Arc<Notify>>,
+    tasks: HashMap<FlowId, Arc<ResetOrder>>,
     sampler: Sampler,
 }
 
@@ -63,8 +64,8 @@ impl Live {
         self.clock.now()
     }
 
-    /// A flow begins; `reset` is notified when it is to end.
-    pub fn open(&self, record: FlowRecord, reset: Arc<Notify>) -> FlowId {
+    /// A flow begins; `reset` is given when it is to end.
+    pub fn open(&self, record: FlowRecord, reset: Arc<ResetOrder>) -> FlowId {
         self.store.flow_opened(ticket(&record));
         let mut state = self.state();
         let id = state.table.insert(record);

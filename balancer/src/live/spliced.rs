@@ -25,7 +25,7 @@ pub struct Spliced {
     ends_at: Option<Duration>,
 }
 
-/// After both FINs: a peer that missed the last ACK may send its FIN again.
+/// Silence after both FINs: a peer that missed the last ACK may send its FIN again.
 const FIN_LINGER: Duration = Duration::from_secs(5);
 const RST_LINGER: Duration = Duration::from_secs(1);
 /// After an origin's death: the client's next packet is answered by the fast path until then, by the host afterwards.
@@ -67,7 +67,7 @@ impl Live {
             let Some(flow) = flows.get(client) else {
                 // Somebody removed it: `balancer unload`, or a new connection on the same ports.
                 if entry.alone && entry.made_at < looked_at {
-                    over.push((*client, "removed"));
+                    over.push((*client, entry.id, "removed"));
                 }
                 continue;
             };
@@ -76,22 +76,29 @@ impl Live {
             }
             let idle = idle(&flow.to_origin, coarse).min(idle(&flow.to_client, coarse));
             if let Some(linger) = over_for(flow) {
-                entry.ends(now + linger.saturating_sub(idle));
                 if let Some(record) = table.get_mut(entry.id) {
                     record.state = FlowState::Closing;
                 }
+                // Not for a RST that the peers ignored because it was none of theirs: such a flow goes on.
+                if entry.alone && idle >= linger {
+                    over.push((*client, entry.id, "ended"));
+                    continue;
+                }
             } else if idle >= idle_timeout {
-                over.push((*client, "idle"));
+                over.push((*client, entry.id, "idle"));
                 continue;
             }
             if entry.alone && entry.ends_at.is_some_and(|at| at <= now) {
-                over.push((*client, "ended"));
+                over.push((*client, entry.id, "origin down"));
             }
         }
         drop(state);
         self.sample(now);
-        for (client, why) in over {
-            self.end(client, why, why == "idle");
+        for (client, id, why) in over {
+            // By now the key may belong to a new flow.
+            if self.state().spliced.get(&client).is_some_and(|entry| entry.id == id) {
+                self.end(client, why, why == "idle");
+            }
         }
     }
 
@@ -108,7 +115,13 @@ impl Live {
     pub fn event(&self, kind: EventKind, key: FlowKey) {
         let client = self.client_key(key);
         match kind {
-            EventKind::Reused => self.end(client, "reused", false),
+            EventKind::Reused => {
+                // A late report must not end the flow that came after.
+                let half = self.offload.as_ref().and_then(|offload| offload.flow(client));
+                if half.is_some_and(|half| half.seen & Seen::CLOSED != 0) {
+                    self.end(client, "reused", false);
+                }
+            }
             EventKind::Fin | EventKind::Rst => {
                 let mut state = self.state();
                 let State { table, spliced, .. } = &mut *state;
@@ -167,7 +180,7 @@ impl Live {
             state.spliced.iter().filter(|(_, s)| picked.contains(&s.id)).map(|(key, _)| *key).collect();
         for id in &picked {
             if let Some(task) = state.tasks.get(id) {
-                task.notify_one();
+                task.give();
             }
         }
         drop(state);
@@ -188,7 +201,7 @@ impl Live {
             if record.path == Path::Relay
                 && let Some(task) = tasks.get(&id)
             {
-                task.notify_one();
+                task.give();
             }
         }
         for entry in spliced.values_mut() {

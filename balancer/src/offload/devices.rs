@@ -16,7 +16,10 @@ pub fn assign(present: &BTreeMap<u32, u32>, wanted: &[u32]) -> BTreeMap<u32, u32
         if slots.contains_key(ifindex) {
             continue;
         }
-        if let Some(free) = (0..capacity::DEVICES).find(|s| !slots.values().any(|v| v == s)) {
+        // A slot that an interface had before may still stand in the next hops of flows that were adopted.
+        let unused = |s: &u32| !slots.values().any(|v| v == s);
+        let never = (0..capacity::DEVICES).find(|s| unused(s) && !present.contains_key(s));
+        if let Some(free) = never.or_else(|| (0..capacity::DEVICES).find(unused)) {
             slots.insert(*ifindex, free);
         }
     }
@@ -32,6 +35,6 @@ mod tests {
         let present = BTreeMap::from([(0, 7), (1, 9)]);
         let slots = assign(&present, &[9, 12]);
         assert_eq!(slots[&9], 1);
-        assert_eq!(slots[&12], 0);
+        assert_eq!(slots[&12], 2, "slot 0 may still be in use by flows through the removed interface");
     }
 }

@@ -163,7 +163,8 @@ fn take_maps(ebpf: &mut Ebpf) -> anyhow::Result<Maps> {
         hops: NextHops::default(),
         slots: BTreeMap::new(),
         free_controls: (0..capacity::CONTROLS).rev().collect(),
-        flow_count: 0,
+        flow_count: [0, 0],
+        track_count: [0, 0],
     })
 }
 

@@ -81,7 +81,10 @@ pub struct Maps {
     pub(super) slots: BTreeMap<u32, u32>,
     /// Control slots that no track uses.
     pub(super) free_controls: Vec<u32>,
-    pub(super) flow_count: u64,
+    /// Half-flows of IPv4 and IPv6.
+    pub(super) flow_count: [u64; 2],
+    /// Tracks, likewise.
+    pub(super) track_count: [u64; 2],
 }
 
 impl Maps {
@@ -93,10 +96,15 @@ impl Maps {
             FlowKey::V4(k) => self.tracks4.insert(k, track, 0).map_err(|e| (map::TRACKS4, e)),
             FlowKey::V6(k) => self.tracks6.insert(k, track, 0).map_err(|e| (map::TRACKS6, e)),
         };
-        inserted.map(|()| control).map_err(|(map, source)| {
-            self.free_controls.push(control);
-            TrackError::Map { map, source }
-        })
+        inserted
+            .map(|()| {
+                self.track_count[family(key)] += 1;
+                control
+            })
+            .map_err(|(map, source)| {
+                self.free_controls.push(control);
+                TrackError::Map { map, source }
+            })
     }
 
     pub fn untrack(&mut self, key: FlowKey, control: u32) {
@@ -106,6 +114,7 @@ impl Maps {
             FlowKey::V6(k) => self.tracks6.remove(&k),
         };
         self.free_controls.push(control);
+        self.track_count[family(key)] -= 1;
     }
 
     pub fn read_track(&self, key: FlowKey) -> Option<Track> {
@@ -165,7 +174,7 @@ impl Maps {
             }
             _ => return Err(SpliceError::Family),
         }
-        self.flow_count += 1;
+        self.flow_count[family(ingress)] += 1;
         Ok(())
     }
 
@@ -175,7 +184,8 @@ impl Maps {
             FlowKey::V6(k) => self.flows6.remove(&k),
         };
         if removed.is_ok() {
-            self.flow_count = self.flow_count.saturating_sub(1);
+            let count = &mut self.flow_count[family(ingress)];
+            *count = count.saturating_sub(1);
         }
     }
 
@@ -254,11 +264,12 @@ impl Maps {
     }
 
     pub fn usage(&self) -> Vec<MapUsage> {
-        let tracks = u64::from(capacity::CONTROLS) - self.free_controls.len() as u64;
         let row = |map, entries, capacity: u32| MapUsage { map, entries, capacity: u64::from(capacity) };
         vec![
-            row("FLOWS", self.flow_count, capacity::FLOWS4),
-            row("TRACKS", tracks, capacity::TRACKS),
+            row(map::FLOWS4, self.flow_count[0], capacity::FLOWS4),
+            row(map::FLOWS6, self.flow_count[1], capacity::FLOWS6),
+            row(map::TRACKS4, self.track_count[0], capacity::TRACKS),
+            row(map::TRACKS6, self.track_count[1], capacity::TRACKS),
             row(map::NEXT_HOPS, self.hops.len() as u64, capacity::NEXT_HOPS),
         ]
     }
@@ -322,12 +333,20 @@ impl Maps {
         for key in alone {
             self.remove_flow(key);
         }
-        self.flow_count = 2 * flows.len() as u64;
+        self.flow_count = [0, 0];
+        for flow in &flows {
+            self.flow_count[family(flow.client)] += 2;
+        }
         let used: BTreeSet<u16> =
             flows.iter().flat_map(|f| [f.to_origin.splice.next_hop, f.to_client.splice.next_hop]).collect();
         let entries = used.iter().filter_map(|i| Some((*i, self.next_hops.get(&u32::from(*i), 0).ok()?)));
         self.hops = NextHops::adopt(entries);
     }
+}
+
+/// 0 for IPv4, 1 for IPv6.
+fn family(key: FlowKey) -> usize {
+    usize::from(matches!(key, FlowKey::V6(_)))
 }
 
 pub(super) fn half4(key: FlowKey4, f: Flow4) -> Half {

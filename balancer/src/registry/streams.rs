@@ -217,6 +217,10 @@ impl Streams {
         *group.of_protocol(ticket.protocol) += 1;
         let left_behind: Vec<Reset> = match stream.mapping {
             Some(m) if ticket.role == Role::Publish && m.placed_on() == placed_on => stream.elsewhere().collect(),
+            // A viewer whose connection took longer than the publisher's, and went where the stream was before.
+            Some(m) if ticket.role == Role::Play && m.confirmed && m.placed_on() != placed_on => {
+                vec![Reset { stream: ticket.stream, origin: ticket.origin, generation: ticket.generation }]
+            }
             _ => Vec::new(),
         };
         self.resets.extend(left_behind);

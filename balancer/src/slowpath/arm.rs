@@ -93,11 +93,13 @@ async fn quiet(c: &mut Connection) -> Result<(), NotNow> {
         let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else {
             return Err(NotNow::Reason(Reason::SpliceEnded));
         };
-        if leg.drain(&mut late)? {
-            // Late answers of the origin's: they stand before anything that the splice will carry.
+        let drained = leg.drain(&mut late);
+        if !late.is_empty() {
+            // Late answers of the origin's: they stand before anything that the splice will carry, and before its end.
             c.client.stream.write_all(&late).await?;
             late.clear();
         }
+        drained?;
         if socket::unacked(&c.client)? == 0 && leg.quiet()? {
             return Ok(());
         }

@@ -85,6 +85,9 @@ pub fn splice(c: &mut Connection, pending: u32) -> Result<(), NotNow> {
     let offload = c.ctx.offload.as_ref().ok_or(NotNow::Reason(Reason::SpliceOff))?;
     let origin = c.origin.as_ref().ok_or_else(ended)?;
     let leg = origin.leg.as_ref().ok_or_else(ended)?;
+    if origin.reset.is_given() {
+        return Err(ended());
+    }
     let family = || NotNow::Reason(Reason::SpliceFamily);
     let client_key = FlowKey::tcp(c.client.peer, c.client.own).ok_or_else(family)?;
     let origin_key = FlowKey::tcp(leg.peer, leg.own).ok_or_else(family)?;

@@ -20,8 +20,6 @@ const SILENCE_MAX: Duration = Duration::from_millis(3500);
 /// How one look at both legs ended.
 enum Looked {
     Waiting,
-    /// A peer has reset the connection; the kernel passes that on.
-    Reset,
     Settled,
 }
 
@@ -30,13 +28,15 @@ pub async fn leave(c: &mut Connection) -> Input {
     let mut settled_since = None;
     let mut slip = Vec::new();
     loop {
+        if c.origin.as_ref().is_some_and(|o| o.reset.is_given()) {
+            return abort(c);
+        }
         match look(c, &mut slip) {
             Err(error) => {
                 // Both ends hear of it: the flow cannot go on without what the socket still had.
                 warn!(client = %c.client.peer, %error, "a leg failed right after the splice");
                 return abort(c);
             }
-            Ok(Looked::Reset) => break,
             Ok(Looked::Waiting) => settled_since = None,
             Ok(Looked::Settled) => {
                 if settled_since.get_or_insert_with(Instant::now).elapsed() >= SETTLE {
@@ -56,10 +56,12 @@ pub async fn leave(c: &mut Connection) -> Input {
 /// Are both peers done with our sockets? What slipped into one is passed on through the other.
 fn look(c: &mut Connection, slip: &mut Vec<u8>) -> io::Result<Looked> {
     let Some(leg) = c.origin.as_mut().and_then(|o| o.leg.as_mut()) else { return Ok(Looked::Settled) };
-    let moved = pass_on(&c.client, leg, slip)? | pass_on(leg, &mut c.client, slip)?;
-    if (c.client.track_seen().seen | leg.track_seen().seen) & Track::SEEN_RST != 0 {
-        return Ok(Looked::Reset);
+    let mut moved = pass_on(&c.client, leg, slip)?;
+    if let Some(request) = &mut c.request {
+        // Another origin would have to hear it too.
+        request.trigger.extend_from_slice(slip);
     }
+    moved |= pass_on(leg, &mut c.client, slip)?;
     let settled = !moved && acknowledged(&c.client)? && acknowledged(leg)?;
     Ok(if settled { Looked::Settled } else { Looked::Waiting })
 }

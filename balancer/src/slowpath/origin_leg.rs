@@ -6,6 +6,7 @@ use super::ports::PortLease;
 use super::{Context, socket};
 use crate::flow::life::Input;
 use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol};
+use crate::live::ResetOrder;
 use crate::placement::Placement;
 use crate::recognize::rtmp::{Agreement, OriginProgress, OriginSide, Request, set_chunk_size};
 use crate::registry::ConnectFailure;
@@ -25,7 +26,7 @@ pub struct OriginLeg {
     pub port: Option<PortLease>,
     pub flow: Option<FlowId>,
     pub agreement: Option<Box<Agreement>>,
-    pub reset: Arc<tokio::sync::Notify>,
+    pub reset: Arc<ResetOrder>,
 }
 
 impl OriginLeg {
@@ -57,6 +58,12 @@ enum ConnectError {
     Protocol(SocketAddr, String),
     #[error("towards {0}: {1}")]
     Io(SocketAddr, io::Error),
+    #[error("this host, not {0}: {1}")]
+    Local(SocketAddr, io::Error),
+    #[error("{0} began to answer and did not finish")]
+    Slow(SocketAddr),
+    #[error("the flow was ordered to end")]
+    Reset,
 }
 
 /// How long a connected origin may take for its part of the handshake and the answers to the client's commands.
@@ -86,10 +93,11 @@ pub async fn connect(c: &mut Connection) -> Input {
                     Some(ConnectFailure::TimedOut)
                 }
                 // It lives, and did not like this client: that must not cost the others their origin.
-                ConnectError::Closed(_) | ConnectError::Protocol(..) => {
+                ConnectError::Closed(_) | ConnectError::Protocol(..) | ConnectError::Slow(_) => {
                     c.ctx.store.connect_succeeded(&origin.placement);
                     None
                 }
+                ConnectError::Local(..) | ConnectError::Reset => None,
                 ConnectError::NoPort(_) => {
                     c.ctx.counters.count(Reason::LimitSourcePorts);
                     None
@@ -134,12 +142,26 @@ async fn dial(c: &Connection, origin: &mut OriginLeg) -> Result<Box<Agreement>, 
     let limit = c.ctx.settings.connect_timeout;
     let opened = tokio::time::timeout(limit, open(c, origin)).await;
     let leg = origin.leg.insert(opened.map_err(|_| ConnectError::TimedOut(endpoint))??);
-    let answered = tokio::time::timeout(ANSWER_MAX, talk(leg, request, endpoint)).await;
-    answered.map_err(|_| ConnectError::Silent(endpoint))?
+    let mut heard = false;
+    let reset = origin.reset.clone();
+    tokio::select! {
+        answered = tokio::time::timeout(ANSWER_MAX, talk(leg, request, endpoint, &mut heard)) => match answered {
+            Ok(answered) => answered,
+            // One that speaks is there: it may be this client's words that it has no answer to.
+            Err(_) if heard => Err(ConnectError::Slow(endpoint)),
+            Err(_) => Err(ConnectError::Silent(endpoint)),
+        },
+        () = reset.given() => Err(ConnectError::Reset),
+    }
 }
 
 /// Replays the client's commands and swallows the answers.
-async fn talk(leg: &mut TcpLeg, request: &Request, endpoint: SocketAddr) -> Result<Box<Agreement>, ConnectError> {
+async fn talk(
+    leg: &mut TcpLeg,
+    request: &Request,
+    endpoint: SocketAddr,
+    heard: &mut bool,
+) -> Result<Box<Agreement>, ConnectError> {
     let mut dialog = OriginSide::new(request);
     let mut bytes = Vec::new();
     loop {
@@ -151,7 +173,7 @@ async fn talk(leg: &mut TcpLeg, request: &Request, endpoint: SocketAddr) -> Resu
         bytes.clear();
         match leg.stream.try_read_buf(&mut bytes) {
             Ok(0) => return Err(ConnectError::Closed(endpoint)),
-            Ok(_) => {}
+            Ok(_) => *heard = true,
             Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
             Err(e) => return Err(broken(endpoint, e)),
         }
@@ -185,7 +207,7 @@ fn failed(endpoint: SocketAddr, e: io::Error) -> ConnectError {
 /// Opens the TCP connection, with everything set that must be set before the SYN.
 async fn open(c: &Connection, origin: &mut OriginLeg) -> Result<TcpLeg, ConnectError> {
     let endpoint = origin.placement.endpoint;
-    let io = |e| ConnectError::Io(endpoint, e);
+    let io = |e| ConnectError::Local(endpoint, e);
     let own = own_address(endpoint).map_err(io)?;
     let port = c.ctx.ports.take(own, endpoint, Instant::now()).ok_or(ConnectError::NoPort(endpoint))?;
     let source = port.source();

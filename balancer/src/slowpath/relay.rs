@@ -110,12 +110,19 @@ pub async fn relay(c: &mut Connection, for_good: bool) -> Input {
                 show(c, true);
                 return Input::Ended;
             }
-            Ok(true) => {}
+            Ok(true) => {
+                // A saturated relay must not keep its worker from the others, nor be deaf.
+                tokio::task::yield_now().await;
+                if c.origin.as_ref().is_some_and(|o| o.reset.is_given()) {
+                    return end(c);
+                }
+                if !for_good && due(c) {
+                    return handover(c);
+                }
+            }
             Ok(false) => {
                 if !for_good && due(c) {
-                    show(c, true);
-                    c.relay.attempts += 1;
-                    return Input::HandoverDue;
+                    return handover(c);
                 }
                 if c.relay.active.elapsed() > c.ctx.settings.idle_timeout {
                     info!(client = %c.client.peer, "idle");
@@ -127,6 +134,12 @@ pub async fn relay(c: &mut Connection, for_good: bool) -> Input {
             }
         }
     }
+}
+
+fn handover(c: &mut Connection) -> Input {
+    show(c, true);
+    c.relay.attempts += 1;
+    Input::HandoverDue
 }
 
 /// Sends the trigger if that was not done yet, through the translators where the legs disagree.
@@ -196,7 +209,7 @@ async fn wait(c: &Connection, for_good: bool) -> bool {
         () = ready(&c.client.stream, client) => false,
         () = ready(&leg.stream, server) => false,
         () = tokio::time::sleep(look) => false,
-        () = origin.reset.notified() => true,
+        () = origin.reset.given() => true,
     }
 }
 

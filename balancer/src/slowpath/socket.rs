@@ -216,3 +216,14 @@ pub fn mtu(interface: &str) -> io::Result<u32> {
     // SAFETY: the call above has filled in this member.
     Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
 }
+
+/// Takes as many descriptors as the hard limit allows: each connection in user space needs two.
+pub fn raise_open_files() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: writes one rlimit.
+    check(unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) })?;
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: reads one rlimit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) })?;
+    Ok(limit.rlim_cur)
+}

@@ -11,6 +11,8 @@ use std::path::Path;
 
 /// `bpf_ktime_get_coarse_ns`, the clock of every flow, came with 5.11. (The event ring: 5.8. XDP links: 5.9.)
 const KERNEL_MIN: (u32, u32) = (5, 11);
+/// Where `balancer run` mounts the bpf file system by itself.
+const BPFFS: &str = "/sys/fs/bpf";
 /// In user space a flow holds a socket to the client and one to the origin; in the kernel none.
 const FILES_PER_FLOW: u64 = 2;
 /// Listening sockets, maps, links, the log.
@@ -49,7 +51,7 @@ impl System {
             jit: sysctl("net/core/bpf_jit_enable"),
             capabilities: effective_capabilities(&read("/proc/self/status")),
             mounts: read("/proc/self/mountinfo"),
-            files_max: soft_limit(&read("/proc/self/limits"), "Max open files"),
+            files_max: hard_limit(&read("/proc/self/limits"), "Max open files"),
             has_object: object::object().is_some(),
             repair: try_repair().map_err(|error| error.to_string()),
         }
@@ -131,6 +133,9 @@ impl System {
         let path = &settings.pin_path;
         match file_system(&self.mounts, path) {
             Some("bpf") => findings.ok("pins", format!("{} is on a bpf file system", path.display())),
+            Some("sysfs") if path.starts_with(BPFFS) => {
+                findings.ok("pins", format!("the bpf file system is not mounted at {BPFFS}; `balancer run` mounts it"));
+            }
             other => findings.no_fast_path(
                 "pins",
                 format!("{} is on {}, not on a bpf file system", path.display(), other.unwrap_or("no known mount")),
@@ -173,9 +178,9 @@ fn effective_capabilities(status: &str) -> u64 {
     line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok()).unwrap_or(0)
 }
 
-/// `None` when it is unlimited or unknown.
-fn soft_limit(limits: &str, name: &str) -> Option<u64> {
-    limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().next()?.parse().ok()
+/// The second number: `balancer run` raises the soft limit to it. `None` when it is unlimited or unknown.
+fn hard_limit(limits: &str, name: &str) -> Option<u64> {
+    limits.lines().find_map(|line| line.strip_prefix(name))?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// The type of the file system that a path is or would be on.
@@ -228,8 +233,9 @@ mod tests {
         assert_eq!(errors(System { has_object: false, ..good() }), [(Level::Error, "fast path")]);
         assert_eq!(errors(System { repair: Err("EPERM".into()), ..good() }), [(Level::Error, "tcp")]);
         assert_eq!(errors(System { files_max: Some(1024), ..good() }), [(Level::Warn, "limits")]);
+        assert_eq!(errors(System { mounts: "24 1 0:22 / /sys rw - sysfs sysfs rw".into(), ..good() }), []);
         assert_eq!(
-            errors(System { mounts: "24 1 0:22 / /sys rw - sysfs sysfs rw".into(), ..good() }),
+            errors(System { mounts: "24 1 0:22 / / rw - ext4 /dev/x rw".into(), ..good() }),
             [(Level::Error, "pins")]
         );
         let without = |capability: u32| System { capabilities: !(1 << capability), ..good() };
@@ -259,8 +265,8 @@ mod tests {
         assert_eq!(version("unknown"), None);
         assert_eq!(effective_capabilities("Name:\tx\nCapEff:\t0000000000003000\n"), 0x3000);
         let limits =
-            "Limit  Soft Limit  Hard Limit  Units\nMax open files            20000                20000     files\n";
-        assert_eq!(soft_limit(limits, "Max open files"), Some(20_000));
-        assert_eq!(soft_limit("Max open files   unlimited  unlimited files", "Max open files"), None);
+            "Limit  Soft Limit  Hard Limit  Units\nMax open files            1024                20000     files\n";
+        assert_eq!(hard_limit(limits, "Max open files"), Some(20_000));
+        assert_eq!(hard_limit("Max open files   unlimited  unlimited files", "Max open files"), None);
     }
 }
