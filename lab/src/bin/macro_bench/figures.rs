@@ -5,6 +5,9 @@ use balancer_lab::load::{Delivered, Shape};
 use serde_json::{Value, json};
 use std::time::Duration;
 
+/// A round is worth more when no more than this was going on before it.
+pub const QUIET_CPUS: f64 = 0.2;
+
 #[derive(Clone, Copy, Debug)]
 pub struct Costs {
     pub machine_s: f64,
@@ -100,8 +103,11 @@ impl Figures {
         self.failures.push(format!("{error:#}"));
     }
 
+    /// Of the rounds before which the machine was quiet, if there are any.
     fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
-        let mut values: Vec<_> = self.samples.iter().map(of).collect();
+        let disturbed = self.samples.iter().all(|s| s.busy_beforehand > QUIET_CPUS);
+        let samples = self.samples.iter().filter(|s| disturbed || s.busy_beforehand <= QUIET_CPUS);
+        let mut values: Vec<_> = samples.map(of).collect();
         values.sort_by(f64::total_cmp);
         values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
     }

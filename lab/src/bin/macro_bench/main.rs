@@ -25,7 +25,8 @@ const SETTLE: Duration = Duration::from_millis(1500);
 const QUIET: Duration = Duration::from_millis(500);
 const SET_UPS: usize = 1500;
 const SET_UPS_AT_ONCE: usize = 16;
-const IDLE: usize = 400;
+/// So many that what a process allocates once does not count.
+const IDLE: usize = 2000;
 
 fn main() -> Result<()> {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
@@ -73,7 +74,7 @@ fn stream(running: &Running) -> Result<Sample> {
     let beforehand = running.costs()?;
     std::thread::sleep(QUIET);
     let busy_beforehand = running.costs()?.since(&beforehand).machine_s / QUIET.as_secs_f64();
-    if busy_beforehand > 0.2 {
+    if busy_beforehand > figures::QUIET_CPUS {
         eprintln!("  this machine is not idle: {busy_beforehand:.1} CPUs are busy with something else");
     }
     let sink = load::Sink::start(running.players(), running.dial, SHAPE).context("players")?;
