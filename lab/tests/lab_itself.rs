@@ -7,6 +7,7 @@ use balancer_lab::ffmpeg::{Clip, Player, Publisher};
 use balancer_lab::loss;
 use balancer_lab::origin::NginxOrigin;
 use balancer_lab::plan::{Ending, Framing, Plan, Role};
+use balancer_lab::process::Process;
 use balancer_lab::synthetic::{Manners, SyntheticOrigin};
 use balancer_lab::transfer::{End, Endpoint};
 use std::net::SocketAddr;
@@ -100,4 +101,36 @@ fn ffmpeg_publishes_to_nginx_and_players_decode() {
         let player = Player::start(netns, dc.directory(), &name, &url).unwrap();
         player.wait_frames(30, SOON).unwrap();
     }
+}
+
+/// Namespaces, directories and pins of a process that uses the lab.
+fn left_by(pid: u32) -> Vec<String> {
+    let places = ["/run/netns".into(), "/sys/fs/bpf".into(), std::env::temp_dir()];
+    let names = places.iter().flat_map(|place: &std::path::PathBuf| std::fs::read_dir(place).into_iter().flatten());
+    let names = names.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    names.filter(|name| name.starts_with(&format!("lab-{pid}-"))).collect()
+}
+
+#[test]
+fn nothing_is_left_behind_by_a_signal_nor_for_long_by_a_kill() {
+    let home = DataCentre::build(&Layout { origins: 0, clients: 0, ..Layout::default() }).unwrap();
+    let start = |name: &str| {
+        let bench = env!("CARGO_BIN_EXE_macro_bench");
+        let mut process = Process::start(&home.lb, home.directory(), name, bench, |command| {
+            command.arg("routed");
+        })
+        .unwrap();
+        let pid = process.pid();
+        process.wait_ready("its namespaces", SOON, || left_by(pid).len() >= 4).unwrap();
+        process
+    };
+    let mut killed = start("killed");
+    killed.kill();
+    assert!(!left_by(killed.pid()).is_empty(), "a kill leaves what it leaves");
+    let mut terminated = start("terminated");
+    assert_eq!(left_by(killed.pid()), [""; 0], "the next process removes it");
+    terminated.terminate().unwrap();
+    let status = terminated.wait_exit(SOON).unwrap();
+    assert!(!status.success());
+    assert_eq!(left_by(terminated.pid()), [""; 0]);
 }
