@@ -1,6 +1,12 @@
 //! The kernel half: one XDP program that hands each frame to [`balancer_common::steer`] and carries the outcome out.
 //!
 //! Owns the entry, the maps and the verdicts; takes no decision of its own.
+//!
+//! On record, as `balancer/tests/fast_path.rs` prints it; a jump of more than a tenth is explained in its commit:
+//!
+//! | program | instructions | verified | machine code |
+//! |---|---|---|---|
+//! | `balancer` | 5 622 | 110 248 | 25 399 bytes |
 #![no_std]
 #![no_main]
 

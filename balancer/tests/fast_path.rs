@@ -17,8 +17,8 @@ use balancer_common::{
 };
 use kernel::{Kernel, world};
 
-/// The verifier gives up at a million. A jump of more than a tenth of what `ARCHITECTURE.md` has on record is to be
-/// explained in the commit that makes it.
+/// The verifier gives up at a million. A jump of more than a tenth of what `balancer-ebpf/src/main.rs` has on
+/// record is to be explained in the commit that makes it.
 const VERIFIED_INSTRUCTIONS_MAX: u32 = 200_000;
 
 const XDP_DROP: u32 = 1;

@@ -61,6 +61,8 @@ impl<'a> Frame<'a> {
     }
 }
 
+type Mac = [u8; 6];
+
 /// `N` bytes of a frame, proven to be there.
 #[derive(Clone, Copy)]
 pub struct View<'f, const N: usize> {
@@ -94,7 +96,31 @@ impl<const N: usize> View<'_, N> {
         u16 set_u16 u16;
         u32 set_u32 u32;
         addr6 set_addr6 [u32; 4];
-        mac set_mac [u8; 6];
+    }
+
+    #[inline(always)]
+    pub fn mac<const AT: usize>(self) -> Mac {
+        const { assert!(AT + size_of::<Mac>() <= N) };
+        // SAFETY: as for words.
+        let (high, low) = unsafe {
+            let mac = self.start.add(AT);
+            (mac.cast::<u32>().read_unaligned(), mac.add(4).cast::<u16>().read_unaligned())
+        };
+        let ([a, b, c, d], [e, f]) = (high.to_ne_bytes(), low.to_ne_bytes());
+        [a, b, c, d, e, f]
+    }
+
+    /// In two words: six bytes at once would be a call of `memmove`, which costs more than the look-up.
+    #[inline(always)]
+    pub fn set_mac<const AT: usize>(self, &[a, b, c, d, e, f]: &Mac) {
+        const { assert!(AT + size_of::<Mac>() <= N) };
+        let (high, low) = (u32::from_ne_bytes([a, b, c, d]), u16::from_ne_bytes([e, f]));
+        // SAFETY: as for words.
+        unsafe {
+            let mac = self.start.add(AT);
+            mac.cast::<u32>().write_unaligned(high);
+            mac.add(4).cast::<u16>().write_unaligned(low);
+        }
     }
 }
 

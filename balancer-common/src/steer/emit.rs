@@ -21,8 +21,8 @@ pub fn forward(frame: &Frame, hop: &NextHop, ingress: u32, reason: Reason) -> Ou
     let Some(header) = frame.view::<{ eth::LEN }>(0) else {
         return Outcome::pass(Reason::Truncated);
     };
-    header.set_mac::<{ eth::DST }>(hop.dst_mac);
-    header.set_mac::<{ eth::SRC }>(hop.src_mac);
+    header.set_mac::<{ eth::DST }>(&hop.dst_mac);
+    header.set_mac::<{ eth::SRC }>(&hop.src_mac);
     let verdict = if hop.ifindex == ingress { Verdict::Tx } else { Verdict::Redirect(hop.device) };
     Outcome { verdict, reason }
 }
@@ -34,7 +34,7 @@ pub fn reflect(frame: &Frame, reason: Reason) -> Outcome {
         return Outcome::pass(Reason::Truncated);
     };
     let (dst, src) = (header.mac::<{ eth::DST }>(), header.mac::<{ eth::SRC }>());
-    header.set_mac::<{ eth::DST }>(src);
-    header.set_mac::<{ eth::SRC }>(dst);
+    header.set_mac::<{ eth::DST }>(&src);
+    header.set_mac::<{ eth::SRC }>(&dst);
     Outcome { verdict: Verdict::Tx, reason }
 }
