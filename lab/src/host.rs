@@ -7,18 +7,6 @@ use std::fs;
 use std::sync::OnceLock;
 use std::time::Instant;
 
-/// Bytes that a process moved by read and write system calls, of whatever kind.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Copied {
-    pub read: u64,
-    pub written: u64,
-}
-
-pub fn copied_bytes(pid: u32) -> Result<Copied> {
-    let text = fs::read_to_string(format!("/proc/{pid}/io")).with_context(|| format!("/proc/{pid}/io"))?;
-    Ok(Copied { read: field(&text, "rchar:")?, written: field(&text, "wchar:")? })
-}
-
 /// Resident memory of a process.
 pub fn resident_bytes(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).with_context(|| format!("/proc/{pid}/status"))?;
@@ -88,7 +76,6 @@ mod tests {
     #[test]
     fn own_process_can_be_measured() {
         let pid = std::process::id();
-        assert!(copied_bytes(pid).unwrap().read > 0);
         assert!(resident_bytes(pid).unwrap() > 100_000);
         assert!(process_cpu_seconds(pid).unwrap() >= 0.0);
         assert!(machine_busy_seconds().unwrap() <= machine_busy_seconds().unwrap());

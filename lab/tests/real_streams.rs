@@ -2,7 +2,6 @@
 
 use balancer_lab::data_centre::Family;
 use balancer_lab::ffmpeg::{Clip, Player, Publisher};
-use balancer_lab::host;
 use balancer_lab::requirements::{Need, met};
 use balancer_lab::scene::{Plot, SOON, Scene};
 use balancer_lab::wait::{wait_for, wait_until};
@@ -55,13 +54,11 @@ fn decoded_in_the_kernel(family: Family) {
     }
     assert_eq!(scene.media_sockets().unwrap(), 0, "no socket, nothing to copy from");
     // While the next frames are decoded the control plane copies nothing.
-    let (relayed, copied) = (scene.relayed_bytes().unwrap(), host::copied_bytes(scene.balancer.pid()).unwrap());
+    let relayed = scene.relayed_bytes().unwrap();
     let so_far: Vec<_> = show.players.iter().map(Player::frames).collect();
     for (player, frames) in show.players.iter().zip(so_far) {
         player.wait_frames(frames + FRAMES, SOON).unwrap();
     }
-    let now = host::copied_bytes(scene.balancer.pid()).unwrap();
-    assert!(now.read - copied.read < 200_000 && now.written - copied.written < 200_000, "{copied:?} {now:?}");
     assert_eq!(scene.relayed_bytes().unwrap(), relayed);
     assert!(scene.kernel_bytes().unwrap() > 1e6);
     let streams = scene.balancer.list("streams").unwrap();
