@@ -103,7 +103,8 @@ impl Balancer {
     }
 
     pub fn start_in(netns: &Netns, directory: &Path, settings: Settings) -> Result<Self> {
-        cleanup::remember(Made::Directory(settings.pin_path.clone()));
+        // The balancer makes it by itself.
+        cleanup::make(Made::Directory(settings.pin_path.clone()), || ());
         let mut this =
             Self { netns: netns.clone(), directory: directory.to_owned(), binary: binary()?, settings, process: None };
         this.launch()?;

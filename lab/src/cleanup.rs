@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, Once};
+use std::sync::{Mutex, Once, RwLock};
 
 /// Everything the lab makes is called `lab-<pid>-<number>…`.
 const PREFIX: &str = "lab-";
@@ -34,8 +34,14 @@ pub fn unique_name() -> String {
     format!("{PREFIX}{}-{}", std::process::id(), NUMBER.fetch_add(1, Relaxed))
 }
 
-pub fn remember(made: Made) {
+/// Whoever makes something holds it to read; the end of the process holds it to write, for good.
+static MAKING: RwLock<()> = RwLock::new(());
+
+/// Remembers it, then makes it. While the process is being ended nothing is made any more: this waits for the end.
+pub fn make<T>(made: Made, create: impl FnOnce() -> T) -> T {
+    let _making = MAKING.read();
     list().push(made);
+    create()
 }
 
 /// Removes it now and forgets it.
@@ -45,6 +51,7 @@ pub fn remove(made: &Made) {
 }
 
 fn remove_all() {
+    std::mem::forget(MAKING.write());
     let all = std::mem::take(&mut *list());
     all.iter().rev().for_each(destroy);
 }

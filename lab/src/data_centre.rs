@@ -86,8 +86,7 @@ impl DataCentre {
     pub fn build(layout: &Layout) -> Result<Self> {
         let name = cleanup::unique_name();
         let directory = std::env::temp_dir().join(&name);
-        cleanup::remember(cleanup::Made::Directory(directory.clone()));
-        std::fs::create_dir_all(&directory)?;
+        cleanup::make(cleanup::Made::Directory(directory.clone()), || std::fs::create_dir_all(&directory))?;
         let lb = Netns::create(format!("{name}-lb"))?;
         lb.sysctl("net.ipv4.ip_forward", "1")?;
         lb.sysctl("net.ipv6.conf.all.forwarding", "1")?;

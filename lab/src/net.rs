@@ -29,8 +29,8 @@ impl Netns {
         if !sys::is_root() {
             bail!("the lab makes network namespaces: run it as root");
         }
-        cleanup::remember(cleanup::Made::Netns(name.clone()));
-        run(Command::new("ip").args(["netns", "add", &name])).with_context(|| format!("namespace {name}"))?;
+        cleanup::make(cleanup::Made::Netns(name.clone()), || run(Command::new("ip").args(["netns", "add", &name])))
+            .with_context(|| format!("namespace {name}"))?;
         let file = File::open(format!("/run/netns/{name}"))?;
         let netns = Self(Arc::new(Inner { name, file }));
         // Addresses must be usable at once; nobody routes by accept-anything defaults.
