@@ -124,7 +124,8 @@ pub struct FlowRecord {
 /// All flows, by id.
 #[derive(Default)]
 pub struct FlowTable {
-    flows: HashMap<FlowId, FlowRecord>,
+    /// Boxed: a table that doubles when it is full should double pointers, not records.
+    flows: HashMap<FlowId, Box<FlowRecord>>,
     next: u64,
 }
 
@@ -132,24 +133,24 @@ impl FlowTable {
     pub fn insert(&mut self, record: FlowRecord) -> FlowId {
         self.next += 1;
         let id = FlowId(self.next);
-        self.flows.insert(id, record);
+        self.flows.insert(id, Box::new(record));
         id
     }
 
     pub fn get_mut(&mut self, id: FlowId) -> Option<&mut FlowRecord> {
-        self.flows.get_mut(&id)
+        self.flows.get_mut(&id).map(|record| &mut **record)
     }
 
     pub fn get(&self, id: FlowId) -> Option<&FlowRecord> {
-        self.flows.get(&id)
+        self.flows.get(&id).map(|record| &**record)
     }
 
     pub fn remove(&mut self, id: FlowId) -> Option<FlowRecord> {
-        self.flows.remove(&id)
+        self.flows.remove(&id).map(|record| *record)
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (FlowId, &FlowRecord)> {
-        self.flows.iter().map(|(id, f)| (*id, f))
+        self.flows.iter().map(|(id, f)| (*id, &**f))
     }
 
     pub fn len(&self) -> usize {

@@ -37,7 +37,7 @@ impl Live {
                     self.store.learn_endpoint(record.origin, ServiceKind::Rtmp, record.origin_address);
                     let mut state = self.state();
                     let id = state.table.insert(record);
-                    state.spliced.insert(flow.client, Spliced::adopted(id, &flow, port));
+                    state.spliced.insert(flow.client, Box::new(Spliced::adopted(id, &flow, port)));
                     adopted += 1;
                 }
                 None => {

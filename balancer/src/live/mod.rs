@@ -34,7 +34,7 @@ pub struct Live {
 struct State {
     table: FlowTable,
     /// Flows in the kernel, by the client's ingress key.
-    spliced: HashMap<FlowKey, Spliced>,
+    spliced: HashMap<FlowKey, Box<Spliced>>,
     /// How to tell a relaying task that its flow is to be reset.
     tasks: HashMap<FlowId, Arc<ResetOrder>>,
     sampler: Sampler,
@@ -127,7 +127,7 @@ impl Live {
     pub fn spliced(&self, id: FlowId, client: FlowKey, origin: FlowKey) {
         let now = self.now();
         let mut state = self.state();
-        state.spliced.insert(client, Spliced::new(id, origin, now));
+        state.spliced.insert(client, Box::new(Spliced::new(id, origin, now)));
     }
 
     /// The splice was taken back.

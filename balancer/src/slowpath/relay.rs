@@ -36,8 +36,9 @@ struct Counted {
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How often a quiet point is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
-/// The wait after a failed hand-over, doubled with each.
+/// The wait after a failed hand-over, doubled with each, up to 1.6 s.
 const BACK_OFF: Duration = Duration::from_millis(100);
+const DOUBLINGS_MAX: u32 = 4;
 const SHOW_EVERY: Duration = Duration::from_millis(250);
 
 impl Relay {
@@ -80,7 +81,7 @@ impl Relay {
 
     /// How long to wait for a quiet point before the next hand-over.
     fn wait(&self) -> Duration {
-        if self.attempts == 0 { Duration::ZERO } else { BACK_OFF * (1 << self.attempts.min(8)) }
+        if self.attempts == 0 { Duration::ZERO } else { BACK_OFF * (1 << self.attempts.min(DOUBLINGS_MAX)) }
     }
 }
 
