@@ -9,7 +9,8 @@ use std::process::Command;
 ///
 /// Debian starts and enables a server as soon as it is installed. The tests start their own, inside their own network
 /// namespaces: `policy-rc.d` forbids the start, unless the machine's owner has one already, and where systemd runs, the
-/// units that are new are disabled, so that the next boot does not start them either.
+/// units that are new are disabled, so that the next boot does not start them either. What a new package would push out
+/// (another compiler, say) is its owner's to remove: then nothing is installed.
 const INSTALL: &str = r#"
 policy=/usr/sbin/policy-rc.d
 if [ ! -e "$policy" ]; then
@@ -22,7 +23,7 @@ units=
 for unit in nginx redis-server haproxy; do
     [ -e "/lib/systemd/system/$unit.service" ] || units="$units $unit"
 done
-apt-get install -y -q --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
+apt-get install -y -q --no-remove --no-install-recommends -o Dpkg::Use-Pty=0 "$@"
 if [ -d /run/systemd/system ]; then
     for unit in $units; do
         [ ! -e "/lib/systemd/system/$unit.service" ] || systemctl disable --quiet "$unit" || true

@@ -24,7 +24,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
     Program { sign: Sign::Program(name), package }
 }
 
-const PROGRAMS: [Program; 20] = [
+const PROGRAMS: [Program; 21] = [
     // namespaces, loss, offloads
     program("ip", "iproute2"),
     program("ethtool", "ethtool"),
@@ -41,6 +41,7 @@ const PROGRAMS: [Program; 20] = [
     Program { sign: Sign::Gstreamer("libgstflv.so"), package: "gstreamer1.0-plugins-good" },
     Program { sign: Sign::Gstreamer("libgstrtmp2.so"), package: "gstreamer1.0-plugins-bad" },
     Program { sign: Sign::Gstreamer("libgstx264.so"), package: "gstreamer1.0-plugins-ugly" },
+    Program { sign: Sign::Gstreamer("libgstlibav.so"), package: "gstreamer1.0-libav" },
     program("curl", "curl"),
     program("python3", "python3"),
     // state, and the peers of the benches
