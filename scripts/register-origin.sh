@@ -27,13 +27,14 @@ beat() {
     pid=$(pgrep -o -x "${SERVER_PROCESS:-nginx}") || return 0
     body=$(printf '{"device_id":"%s","ip":"%s","server":"%s","service":"%s","pid":"%s","rtmp":["%s"]}' \
         "$server" "$ip" "$server" "$server-$pid" "$pid" "$port")
-    curl --silent --show-error --fail-with-body --max-time 3 --output /dev/null \
+    # The answer to a refused registration names the field.
+    answer=$(curl --silent --show-error --fail-with-body --max-time 3 \
         --header 'Content-Type: application/json' ${authorization:+--header "$authorization"} \
-        --data "$body" "$api/api/v1/srs/register"
+        --data "$body" "$api/api/v1/srs/register") || echo "register-origin: $answer" >&2
 }
 
 while :; do
     # A balancer that is away is no reason to stop: the next beat reaches it again.
-    beat || true
+    beat
     sleep "$interval_s"
 done
