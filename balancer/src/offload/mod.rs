@@ -11,6 +11,7 @@ pub mod object;
 mod pins;
 mod tracks;
 mod walk;
+mod words;
 
 pub use events::EventSource;
 pub use load::{Interface, LoadError, boot_seconds, coarse_now};

@@ -1,7 +1,8 @@
 //! A look at the whole flow tables, a few thousand entries a system call (`BPF_MAP_LOOKUP_BATCH`), with descriptors of
 //! its own: hand-overs do not wait for it.
 
-use super::maps::{Half, SplicedFlow, half4, half6};
+use super::maps::{Half, SplicedFlow};
+use super::words::{half4, half6};
 use anyhow::Context;
 use aya::maps::MapData;
 use balancer_common::abi::{Flow4, Flow6, FlowFlags, FlowKey, FlowKey4, FlowKey6, map};
