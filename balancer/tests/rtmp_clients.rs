@@ -1,6 +1,7 @@
 //! Real clients and nginx-rtmp with the recognizer between them, over plain sockets: the joining is done here by copying
 //! bytes, as the kernel will do it by rewriting packets. Skipped, with the reason, where a program is missing.
 
+use balancer::flow::Role;
 use balancer::recognize::rtmp::{
     Agreement, OriginProgress, OriginSide, Progress, Request, ServerConfig, ServerSide, set_chunk_size,
 };
@@ -8,8 +9,13 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::Duration;
+
+/// Sent by a publisher after its trigger: headers and the first half second of media.
+const MEDIA_BYTES: usize = 4000;
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Clone, Copy)]
 enum Join {
@@ -41,15 +47,17 @@ fn publish_and_play(join: Join) {
         eprintln!("skipped: libnginx-mod-rtmp is not installed");
         return;
     };
-    let vip = start_relay(origin, join);
+    let (vip, published) = start_relay(origin, join);
     let source =
         "-f lavfi -i testsrc2=size=160x90:rate=25 -f lavfi -i sine -c:v libx264 -preset ultrafast -g 12 -c:a aac";
-    let _ffmpeg = run(&format!("ffmpeg -v error -re {source} -t 10 -f flv rtmp://{vip}/live/a"), directory.path());
+    let _ffmpeg = run(&format!("ffmpeg -v error -re {source} -t 60 -f flv rtmp://{vip}/live/a"), directory.path());
 
-    let audio = "audiotestsrc is-live=true num-buffers=700 ! audioconvert ! avenc_aac ! flvmux streamable=true";
+    let audio = "audiotestsrc is-live=true num-buffers=2600 ! audioconvert ! avenc_aac ! flvmux streamable=true";
     let _rtmp2 = run(&format!("gst-launch-1.0 -q {audio} ! rtmp2sink location=rtmp://{vip}/live/b"), directory.path());
     let _librtmp = run(&format!("gst-launch-1.0 -q {audio} ! rtmpsink location=rtmp://{vip}/live/c"), directory.path());
-    thread::sleep(Duration::from_secs(3));
+    for _ in 0..3 {
+        published.recv_timeout(PUBLISHED_WITHIN).expect("every publisher's media reaches the origin");
+    }
     let players = [
         format!("ffmpeg -v error -i rtmp://{vip}/live/a -t 2 -f null -"),
         format!("ffmpeg -v error -i rtmp://{vip}/live/b -t 1 -f null -"),
@@ -124,30 +132,48 @@ fn start_nginx(directory: &Path) -> Option<(Process, SocketAddr)> {
     panic!("nginx does not listen on {origin}");
 }
 
-fn start_relay(origin: SocketAddr, join: Join) -> SocketAddr {
+/// Answers where it listens, and says when a publisher's media reaches the origin.
+fn start_relay(origin: SocketAddr, join: Join) -> (SocketAddr, Receiver<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let vip = listener.local_addr().unwrap();
+    let (publishing, published) = channel();
     thread::spawn(move || {
         for client in listener.incoming().flatten() {
-            thread::spawn(move || relay(client, TcpStream::connect(origin).unwrap(), join));
+            let publishing = publishing.clone();
+            thread::spawn(move || relay(client, TcpStream::connect(origin).unwrap(), join, publishing));
         }
     });
-    vip
+    (vip, published)
 }
 
-fn relay(mut client: TcpStream, mut origin: TcpStream, join: Join) {
+fn relay(mut client: TcpStream, mut origin: TcpStream, join: Join, publishing: Sender<()>) {
     for socket in [&client, &origin] {
         socket.set_nodelay(true).unwrap();
     }
     let request = recognize(&mut client);
     let agreement = agree(&mut origin, &request);
+    let mut tell = (request.role == Role::Publish).then_some(publishing);
+    let mut passed = 0;
+    let mut watch = move |bytes: &[u8]| {
+        passed += bytes.len();
+        if passed >= MEDIA_BYTES
+            && let Some(publishing) = tell.take()
+        {
+            // Nobody listens any more once all have been heard of.
+            let _ = publishing.send(());
+        }
+    };
     match join {
         Join::Verbatim => {
             assert!(agreement.verbatim(&request), "{agreement:?}");
             client.write_all(&set_chunk_size(agreement.chunk_size)).unwrap();
             client.write_all(&agreement.leftover).unwrap();
             origin.write_all(&request.trigger).unwrap();
-            join_with(client, origin, |bytes| bytes.to_vec(), |bytes| bytes.to_vec());
+            let there = move |bytes: &[u8]| {
+                watch(bytes);
+                bytes.to_vec()
+            };
+            join_with(client, origin, there, |bytes| bytes.to_vec());
         }
         Join::Translated => {
             let mut to_origin = agreement.to_origin(&request).unwrap();
@@ -157,6 +183,7 @@ fn relay(mut client: TcpStream, mut origin: TcpStream, join: Join) {
             origin.write_all(&to_origin.take_output()).unwrap();
             client.write_all(&to_client.take_output()).unwrap();
             let there = move |bytes: &[u8]| {
+                watch(bytes);
                 to_origin.feed(bytes).unwrap();
                 to_origin.take_output()
             };

@@ -1,3 +1,5 @@
+//! Tests of the store: what a change wakes, and what the reconciler is told.
+
 use super::*;
 use crate::flow::{Protocol, Role};
 use crate::registry::{Endpoints, Incarnation};

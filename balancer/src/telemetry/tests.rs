@@ -1,3 +1,5 @@
+//! Tests of the metrics: names, labels, and the text that a scrape gets.
+
 use super::*;
 use crate::config::Policy;
 use crate::flow::{self, FlowRecord, Path, Protocol, Role};

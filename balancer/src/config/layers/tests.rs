@@ -1,3 +1,5 @@
+//! Tests of the layers: which of them speaks, and what is said of names that none knows.
+
 use super::*;
 use crate::config::fixtures::{environment, file, nothing};
 use crate::config::table;

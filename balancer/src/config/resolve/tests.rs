@@ -1,3 +1,5 @@
+//! Tests of the resolution: precedence, defaults, and the words of its errors.
+
 use super::*;
 use crate::config::Listen;
 use crate::config::fixtures::{environment, file, flags, nothing};

@@ -1,3 +1,5 @@
+//! Tests of what is shown: `--print-config`, and the example file that reads back as the defaults.
+
 use super::*;
 use crate::config::fixtures::{environment, file, nothing};
 use crate::config::resolve::resolve;

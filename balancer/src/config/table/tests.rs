@@ -1,3 +1,5 @@
+//! Tests of the table of settings: its names are unique and its defaults are valid.
+
 use super::*;
 use crate::config::resolve::Draft;
 use std::collections::HashSet;

@@ -1,3 +1,5 @@
+//! Tests of the notations of single values: durations, sizes, addresses, ranges.
+
 use super::*;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! Tests of the roster: which slots move when a neighbour does, without a kernel.
+
 use super::*;
 
 const A: Mac = [2, 0, 0, 0, 0, 0xa];
