@@ -67,22 +67,7 @@ fn the_verifier_has_room_to_spare() {
 #[test]
 fn every_map_of_the_contract_is_in_the_object() {
     let Some(kernel) = load_or_skip() else { return };
-    for name in [
-        map::SERVICES,
-        map::FLOWS4,
-        map::FLOWS6,
-        map::TRACKS4,
-        map::TRACKS6,
-        map::CONTROLS,
-        map::NEXT_HOPS,
-        map::STREAMS,
-        map::STREAM_NAMES,
-        map::ORIGINS,
-        map::DEVICES,
-        map::REASONS,
-        map::EVENTS,
-        map::ABI,
-    ] {
+    for name in map::ALL {
         assert!(kernel.ebpf.map(name).is_some(), "{name}");
     }
 }

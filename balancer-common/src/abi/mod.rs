@@ -47,6 +47,24 @@ pub mod map {
     pub const ABI: &str = "ABI";
     /// The one XDP program.
     pub const PROGRAM: &str = "balancer";
+
+    /// Every map of the object, each pinned by its name.
+    pub const ALL: [&str; 14] = [
+        SERVICES,
+        FLOWS4,
+        FLOWS6,
+        TRACKS4,
+        TRACKS6,
+        CONTROLS,
+        NEXT_HOPS,
+        STREAMS,
+        STREAM_NAMES,
+        ORIGINS,
+        DEVICES,
+        REASONS,
+        EVENTS,
+        ABI,
+    ];
 }
 
 /// Capacities. Hash maps are preallocated by the kernel unless `BPF_F_NO_PREALLOC` is set; the flow tables set it.

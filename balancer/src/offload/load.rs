@@ -43,7 +43,7 @@ impl Offload {
         let lock = pins::lock(pin_path)?;
         pins::check_abi(pin_path)?;
         let mut loader = EbpfLoader::new();
-        for name in pins::MAPS {
+        for name in map::ALL {
             loader.map_pin_path(name, pin_path.join(name));
         }
         let mut ebpf = loader.load(object).context("the kernel refused the maps or the object")?;

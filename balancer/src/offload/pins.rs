@@ -7,24 +7,6 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-/// Maps that are pinned by their names.
-pub const MAPS: [&str; 14] = [
-    map::SERVICES,
-    map::FLOWS4,
-    map::FLOWS6,
-    map::TRACKS4,
-    map::TRACKS6,
-    map::CONTROLS,
-    map::NEXT_HOPS,
-    map::STREAMS,
-    map::STREAM_NAMES,
-    map::ORIGINS,
-    map::DEVICES,
-    map::REASONS,
-    map::EVENTS,
-    map::ABI,
-];
-
 const LINK_PREFIX: &str = "link_";
 const PROGRAM: &str = "program";
 /// `BPF_FS_MAGIC` of linux/magic.h.
@@ -141,7 +123,7 @@ pub fn unload(pins: &Path) -> anyhow::Result<Unloaded> {
         unloaded.interfaces.push(interface);
         unloaded.pins += 1;
     }
-    for path in MAPS.iter().map(|m| pins.join(m)).chain([program_path(pins)]) {
+    for path in map::ALL.iter().map(|m| pins.join(m)).chain([program_path(pins)]) {
         match std::fs::remove_file(&path) {
             Ok(()) => unloaded.pins += 1,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
