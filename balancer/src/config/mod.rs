@@ -13,6 +13,7 @@ pub mod table;
 pub mod text;
 pub mod validate;
 
+use balancer_common::abi::ServiceKind;
 use ipnet::IpNet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -73,6 +74,24 @@ pub enum StoreKind {
     Memory,
 }
 
+/// What an authentication hook that does not answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthFailure {
+    Deny,
+    Allow,
+}
+
+/// `http://HOST[:PORT]/PATH`, found to be one.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpUrl(pub String);
+
+/// It may carry a password.
+impl fmt::Debug for HttpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.split('?').next().unwrap_or_default())
+    }
+}
+
 /// A value that shows itself nowhere but where it is used.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
@@ -102,12 +121,18 @@ pub struct Settings {
     pub pin_path: PathBuf,
 
     pub rtmp: Vec<Listen>,
-    /// Not served by this version, and empty unless set: see [`table::Setting::served`].
     pub http: Vec<Listen>,
     pub api: Vec<Listen>,
+    pub rtsp: Vec<Listen>,
+    /// Not served by this version, and empty unless set: see [`table::Setting::served`].
     pub rtc: Vec<Listen>,
     pub srt: Vec<Listen>,
-    pub rtsp: Vec<Listen>,
+    pub static_files: Option<PathBuf>,
+    /// As many as there are keys, each with the key at its place.
+    pub tls_certificates: Vec<PathBuf>,
+    pub tls_keys: Vec<PathBuf>,
+    /// Who may say in a PROXY protocol header whom it speaks for.
+    pub proxy_protocol_from: Vec<IpNet>,
 
     /// Loopback, unless an address is named or networks that are not loopback may register. On a wildcard `[::]`
     /// the peers' IPv4 addresses arrive mapped: canonicalize them before looking into `allow_register`.
@@ -120,12 +145,19 @@ pub struct Settings {
     pub default_origin: Option<DefaultOrigin>,
     pub origin_ttl: Duration,
     pub policy: Policy,
+    /// Asked before a stream is placed.
+    pub auth_hook: Option<HttpUrl>,
+    pub auth_timeout: Duration,
+    pub auth_failure: AuthFailure,
     pub store: StoreKind,
 
     pub source_ports: RangeInclusive<u16>,
     pub connect_timeout: Duration,
     pub idle_timeout: Duration,
     pub preamble_timeout: Duration,
+    /// Between two requests of one HTTP connection.
+    pub keep_alive_timeout: Duration,
+    pub http_head_bytes_max: usize,
     pub preamble_bytes_max: usize,
     pub handshakes_max: usize,
     pub handshakes_per_client_max: usize,
@@ -139,6 +171,18 @@ pub struct Settings {
     pub log_format: LogFormat,
     /// Directives of `tracing_subscriber::EnvFilter`, already found to parse.
     pub log_level: String,
+}
+
+impl Settings {
+    /// The TCP ports that clients dial, with the setting that names them.
+    pub fn tcp_listens(&self) -> [(&'static str, ServiceKind, &[Listen]); 4] {
+        [
+            ("rtmp", ServiceKind::Rtmp, &self.rtmp),
+            ("http", ServiceKind::Http, &self.http),
+            ("api", ServiceKind::Api, &self.api),
+            ("rtsp", ServiceKind::Rtsp, &self.rtsp),
+        ]
+    }
 }
 
 impl Default for Settings {

@@ -16,29 +16,44 @@ pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
     for vip in settings.vips.iter().filter(|vip| vip.is_unspecified() || vip.is_multicast()) {
         refuse("vip", format!("{vip} is not an address that clients can dial"), "name the host's own address".into());
     }
-    for listen in &settings.rtmp {
-        if let Listen::Address(address) = listen
-            && !settings.vips.contains(&address.ip())
-        {
-            let remedy = format!("add --vip {}, or write the port alone", address.ip());
-            refuse("rtmp", format!("{address} is not on one of the VIPs"), remedy);
+    for (setting, _, listens) in settings.tcp_listens() {
+        for listen in listens {
+            if let Listen::Address(address) = listen
+                && !settings.vips.contains(&address.ip())
+            {
+                let remedy = format!("add --vip {}, or write the port alone", address.ip());
+                refuse(setting, format!("{address} is not on one of the VIPs"), remedy);
+            }
         }
     }
     if settings.interfaces.len() > abi::capacity::DEVICES as usize {
         let what = format!("{} interfaces are named", settings.interfaces.len());
         refuse("interface", what, format!("the fast path has room for {}", abi::capacity::DEVICES));
     }
-    let mut taken: Vec<SocketAddr> = Vec::new();
-    for address in settings.rtmp.iter().flat_map(|listen| listen.on(&settings.vips)) {
-        match taken.contains(&address) {
-            true => refuse("rtmp", format!("{address} is named twice"), "name it once".into()),
-            false => taken.push(address),
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    for (setting, _, listens) in settings.tcp_listens() {
+        for address in listens.iter().flat_map(|listen| listen.on(&settings.vips)) {
+            match taken.iter().find(|(_, other)| *other == address) {
+                Some((other, _)) if *other == setting => {
+                    refuse(setting, format!("{address} is named twice"), "name it once".into());
+                }
+                Some((other, _)) => {
+                    refuse(setting, format!("{address} is also a port of {other}"), "give each its own".into());
+                }
+                None => taken.push((setting, address)),
+            }
         }
     }
     let api = settings.system_api;
-    let clash = |a: &&SocketAddr| a.port() == api.port() && (a.ip() == api.ip() || api.ip().is_unspecified());
-    if let Some(address) = taken.iter().find(clash) {
-        refuse("system_api", format!("{address} is also an RTMP port"), "give it another port".into());
+    let clash =
+        |(_, a): &&(&str, SocketAddr)| a.port() == api.port() && (a.ip() == api.ip() || api.ip().is_unspecified());
+    if let Some((setting, address)) = taken.iter().find(clash) {
+        refuse("system_api", format!("{address} is also a port of {setting}"), "give it another port".into());
+    }
+    let (certificates, keys) = (settings.tls_certificates.len(), settings.tls_keys.len());
+    if certificates != keys {
+        let remedy = "name a key for every certificate, in the same order".into();
+        refuse("tls_key", format!("{keys} keys for {certificates} certificates"), remedy);
     }
     if *settings.source_ports.start() < 1024 {
         let what = format!("port {} is among the well-known ones", settings.source_ports.start());
@@ -87,9 +102,11 @@ pub(super) fn warnings(settings: &Settings, sources: &Sources) -> Vec<String> {
             settings.force_quit_timeout, settings.grace_quit_timeout
         ));
     }
-    for listen in settings.rtmp.iter().filter(|l| settings.source_ports.contains(&l.port())) {
+    let dialled =
+        settings.tcp_listens().into_iter().flat_map(|(setting, _, all)| all.iter().map(move |l| (setting, l)));
+    for (setting, listen) in dialled.filter(|(_, l)| settings.source_ports.contains(&l.port())) {
         warnings.push(format!(
-            "rtmp: port {} lies in source_ports, {}-{}, which lose it; move one of them",
+            "{setting}: port {} lies in source_ports, {}-{}, which lose it; move one of them",
             listen.port(),
             settings.source_ports.start(),
             settings.source_ports.end()

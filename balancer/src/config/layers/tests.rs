@@ -81,19 +81,9 @@ fn a_variable_of_the_project_s_own_chores_is_left_alone() {
 
 #[test]
 fn an_unknown_variable_of_theirs_is_only_noted() {
-    let layers = Layers::gather(&environment(&[
-        ("PROXY_RTMP_SERVR", "11935"),
-        ("PROXY_STATIC_FILES", "./trunk/research"),
-        ("PROXY_REDIS_HOST", "127.0.0.1"),
-    ]));
+    let layers = Layers::gather(&environment(&[("PROXY_RTMP_SERVR", "11935"), ("PROXY_REDIS_HOST", "127.0.0.1")]));
     assert!(layers.problems.is_empty());
-    assert_eq!(
-        layers.warnings,
-        [
-            "PROXY_RTMP_SERVR is not known and has no effect; did you mean PROXY_RTMP_SERVER?",
-            "PROXY_STATIC_FILES has no effect: static files are not served by this version",
-        ]
-    );
+    assert_eq!(layers.warnings, ["PROXY_RTMP_SERVR is not known and has no effect; did you mean PROXY_RTMP_SERVER?"]);
 }
 
 #[test]

@@ -80,6 +80,8 @@ fn an_srs_proxy_starts_unchanged() {
     .unwrap();
     let settings = resolved.settings;
     assert_eq!(settings.rtmp, [Listen::Port(11935)]);
+    assert_eq!((&settings.http[..], &settings.api[..]), (&[Listen::Port(18080)][..], &[Listen::Port(11985)][..]));
+    assert_eq!(settings.static_files, Some("../srs/trunk/research".into()));
     assert_eq!(settings.system_api.port(), 12026);
     assert_eq!(settings.origin_ttl.as_secs(), 300);
     assert_eq!(settings.force_quit_timeout.as_secs(), 90);
@@ -89,8 +91,7 @@ fn an_srs_proxy_starts_unchanged() {
     let unserved = resolved.warnings.iter().find(|w| w.contains("not served yet")).unwrap();
     assert_eq!(
         unserved,
-        "not served yet by this version, nothing listens there: http (PROXY_HTTP_SERVER), api (PROXY_HTTP_API), \
-         rtc (PROXY_WEBRTC_SERVER), srt (PROXY_SRT_SERVER)"
+        "not served yet by this version, nothing listens there: rtc (PROXY_WEBRTC_SERVER), srt (PROXY_SRT_SERVER)"
     );
 }
 
@@ -139,7 +140,7 @@ fn the_vip_follows_the_interface_or_the_addresses_listened_on() {
     };
     let expect = |inputs: &Inputs, vip: &str, source: &str| assert_eq!(vips(inputs), (vip.into(), source.into()));
     expect(&flags(&[("interface", "eth1")]), "10.0.0.10", "default, the first interface's address");
-    expect(&flags(&[("rtmp", "192.0.2.77:1935")]), "192.0.2.77", "default, the addresses that rtmp names");
+    expect(&flags(&[("rtmp", "192.0.2.77:1935")]), "192.0.2.77", "default, the addresses that the ports name");
     expect(
         &flags(&[("rtmp", "192.0.2.77:1935,1936")]),
         "192.0.2.77 192.0.2.10",
@@ -195,7 +196,10 @@ fn what_does_not_fit_together_is_refused() {
     refused(&[("vip", "0.0.0.0")], "not an address that clients can dial");
     refused(&[("rtmp", "1935,192.0.2.10:1935"), ("vip", "192.0.2.10")], "192.0.2.10:1935 is named twice");
     refused(&[("rtmp", "1935,1935")], "\"1935\" is named twice");
-    refused(&[("system_api", "0.0.0.0:1935")], "is also an RTMP port");
+    refused(&[("system_api", "0.0.0.0:1935")], "is also a port of rtmp");
+    refused(&[("http", "1935")], "192.0.2.10:1935 is also a port of rtmp");
+    refused(&[("tls_certificate", "/c.pem")], "name a key for every certificate");
+    refused(&[("auth_hook", "ftp://x/")], "is not an http URL");
     refused(&[("source_ports", "80-90")], "start at 1024 or above");
     refused(&[("handshakes_max", "5")], "100 is more than handshakes_max, 5");
 }

@@ -24,7 +24,7 @@ fn print_config_says_where_each_value_came_from_and_hides_secrets() {
     assert_eq!(line("interface"), "interface = \"eth0\" # default, the default route's interface");
     assert_eq!(line("origin_ttl"), "origin_ttl = \"30s\" # default");
     assert_eq!(line("token"), "# token = <secret> # BALANCER_TOKEN");
-    assert_eq!(line("http"), "# http is unset: not listening");
+    assert_eq!(line("http"), "http = 8080 # default");
     assert!(!text.contains("hunter2") && !format!("{resolved:?}").contains("hunter2"));
     assert_eq!(text.lines().count(), SETTINGS.len());
 }

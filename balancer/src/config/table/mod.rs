@@ -103,7 +103,6 @@ pub const PROXY_PREFIX: &str = "PROXY_";
 
 /// Variables of the SRS proxy that are no error and mean nothing here yet, with the reason.
 pub const PROXY_UNUSED: &[(&str, &str)] = &[
-    ("PROXY_STATIC_FILES", "static files are not served by this version"),
     // Only read there when the store is Redis, which is refused by name.
     ("PROXY_REDIS_HOST", ""),
     ("PROXY_REDIS_PORT", ""),

@@ -95,16 +95,20 @@ pub static SETTINGS: &[Setting] = &[
     Setting {
         name: "http",
         proxy: &["PROXY_HTTP_SERVER"],
-        example: "8080",
-        help: "HTTP-FLV, HTTP-TS and HLS. Not served by this version.",
+        default: "8080",
+        unset: "",
+        served: true,
+        help: "HTTP-FLV, HTTP-TS, WebSocket-FLV, HLS, DASH and static files: a port on every VIP, or ADDRESS:PORT.",
         access: many!(settings.http, LISTEN),
         ..LISTENING
     },
     Setting {
         name: "api",
         proxy: &["PROXY_HTTP_API"],
-        example: "1985",
-        help: "The origins' HTTP API, WHIP and WHEP. Not served by this version.",
+        default: "1985",
+        unset: "",
+        served: true,
+        help: "The origins' HTTP API, answered for the whole cluster.",
         access: many!(settings.api, LISTEN),
         ..LISTENING
     },
@@ -126,10 +130,56 @@ pub static SETTINGS: &[Setting] = &[
     },
     Setting {
         name: "rtsp",
-        example: "8554",
-        help: "RTSP. Not served by this version.",
+        default: "8554",
+        unset: "",
+        served: true,
+        help: "RTSP: a port on every VIP, or ADDRESS:PORT.",
         access: many!(settings.rtsp, LISTEN),
         ..LISTENING
+    },
+    Setting {
+        name: "static_files",
+        group: Group::Listening,
+        value: "DIR",
+        proxy: &["PROXY_STATIC_FILES"],
+        unset: "none",
+        example: "/var/lib/balancer/players",
+        help: "Folder that the HTTP port serves beside the streams: players, a crossdomain.xml.\n\
+               A path that names a stream goes to its origin in any case.",
+        access: optional!(settings.static_files, PATH),
+        ..ROW
+    },
+    Setting {
+        name: "tls_certificate",
+        group: Group::Listening,
+        value: "FILE",
+        unset: "no TLS",
+        example: "/etc/balancer/tls/fullchain.pem",
+        help: "Certificate chain, PEM. With one, the RTMP, HTTP, API and RTSP ports take TLS as well.\n\
+               Several files: the client's server name picks, the first stands in for the rest. Read again when a file \
+               changes and on SIGHUP. TLS ends in user space: such flows are relayed.",
+        access: many!(settings.tls_certificates, ABSOLUTE_PATH),
+        ..ROW
+    },
+    Setting {
+        name: "tls_key",
+        group: Group::Listening,
+        value: "FILE",
+        unset: "none",
+        example: "/etc/balancer/tls/privkey.pem",
+        help: "Private key of each certificate, PEM, in the same order.",
+        access: many!(settings.tls_keys, ABSOLUTE_PATH),
+        ..ROW
+    },
+    Setting {
+        name: "proxy_protocol_from",
+        group: Group::Listening,
+        value: "NETWORK",
+        unset: "nobody",
+        example: "10.0.0.0/24",
+        help: "Networks of load balancers in front, whose PROXY protocol header (v1 or v2) is believed.",
+        access: many!(settings.proxy_protocol_from, NETWORK),
+        ..ROW
     },
     Setting {
         name: "system_api",
@@ -201,6 +251,34 @@ pub static SETTINGS: &[Setting] = &[
                least-load: by live bandwidth and flows, against weight and capacity. rendezvous: by a hash of the \
                stream, the same on every host. round-robin: in turn.",
         access: one!(settings.policy, POLICY),
+        ..ORIGINS
+    },
+    Setting {
+        name: "auth_hook",
+        value: "URL",
+        unset: "everybody may publish and play",
+        example: "http://127.0.0.1:8085/auth",
+        help: "Asked before a stream is placed, with SRS's on_publish or on_play as JSON.\n\
+               Allowed by status 200 and a body of 0 or {\"code\":0}; anything else is a refusal.",
+        access: optional!(settings.auth_hook, HTTP_URL),
+        ..ORIGINS
+    },
+    Setting {
+        name: "auth_timeout",
+        value: "DURATION",
+        default: "2s",
+        within: Some(("10ms", "1m")),
+        help: "How long the answer of auth_hook may take.",
+        access: measured!(settings.auth_timeout, DURATION),
+        ..ORIGINS
+    },
+    Setting {
+        name: "auth_failure",
+        value: "deny|allow",
+        default: "deny",
+        choices: AUTH_FAILURES,
+        help: "What a hook that does not answer in time means.",
+        access: one!(settings.auth_failure, AUTH_FAILURE),
         ..ORIGINS
     },
     Setting {
@@ -297,6 +375,24 @@ pub static SETTINGS: &[Setting] = &[
         within: Some(("100ms", "5m")),
         help: "How long a client may take until it has said which stream it wants.",
         access: measured!(settings.preamble_timeout, DURATION),
+        ..LIMITS
+    },
+    Setting {
+        name: "keep_alive_timeout",
+        value: "DURATION",
+        default: "75s",
+        within: Some(("100ms", "1h")),
+        help: "How long an HTTP connection may stay open between two requests.",
+        access: measured!(settings.keep_alive_timeout, DURATION),
+        ..LIMITS
+    },
+    Setting {
+        name: "http_head_bytes_max",
+        value: "BYTES",
+        default: "16KiB",
+        within: Some(("1KiB", "1MiB")),
+        help: "Longest request line and headers of one HTTP or RTSP request.",
+        access: measured!(settings.http_head_bytes_max, BYTES),
         ..LIMITS
     },
     Setting {

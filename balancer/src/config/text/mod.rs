@@ -6,7 +6,7 @@ mod quantity;
 pub use quantity::{BYTES, COUNT, DURATION};
 
 use super::problem::Fault;
-use super::{Listen, LogFormat, Policy, Secret, StoreKind, XdpMode};
+use super::{AuthFailure, HttpUrl, Listen, LogFormat, Policy, Secret, StoreKind, XdpMode};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -19,6 +19,7 @@ pub struct Codec<T> {
 
 pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "off"];
 pub const POLICIES: &[&str] = &["least-load", "rendezvous", "round-robin"];
+pub const AUTH_FAILURES: &[&str] = &["deny", "allow"];
 pub const LOG_FORMATS: &[&str] = &["text", "json"];
 pub const SWITCHES: &[&str] = &["on", "off"];
 
@@ -102,6 +103,30 @@ pub const ABSOLUTE_PATH: Codec<PathBuf> = Codec {
         false => Err(Fault::new(format!("{s:?} is not an absolute path"), "start it with a slash")),
     },
     show: |p| p.display().to_string(),
+};
+
+/// `https` would need the certificates of the world: put a local forwarder in between.
+pub const HTTP_URL: Codec<HttpUrl> = Codec {
+    parse: |s| {
+        let uri = s.parse::<http::Uri>().ok().filter(|uri| uri.scheme_str() == Some("http") && uri.host().is_some());
+        match uri {
+            Some(_) => Ok(HttpUrl(s.into())),
+            None => Err(Fault::new(format!("{s:?} is not an http URL"), "write http://127.0.0.1:8085/auth")),
+        }
+    },
+    show: |u| u.0.clone(),
+};
+
+pub const AUTH_FAILURE: Codec<AuthFailure> = Codec {
+    parse: |s| match s.to_ascii_lowercase().as_str() {
+        "deny" => Ok(AuthFailure::Deny),
+        "allow" => Ok(AuthFailure::Allow),
+        _ => Err(Fault::new(format!("{s:?} is not an answer"), "write deny or allow")),
+    },
+    show: |a| match a {
+        AuthFailure::Deny => "deny".into(),
+        AuthFailure::Allow => "allow".into(),
+    },
 };
 
 pub const PATH: Codec<PathBuf> = Codec { parse: |s| Ok(s.into()), show: |p| p.display().to_string() };
