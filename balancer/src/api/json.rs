@@ -3,6 +3,7 @@
 
 use crate::counters::Counters;
 use crate::flow::{Counter, FlowRecord};
+use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::{self, KINDS, Why, kind_label};
 use crate::store::{OriginView, StreamView};
 use crate::telemetry::InterfaceStatus;
@@ -37,6 +38,8 @@ pub struct Origin<'a> {
     role: &'static str,
     weight: u32,
     capacity: Capacity,
+    /// `null`: it is told nothing of the client.
+    proxy_protocol: Option<&'static str>,
     streams: u32,
     flows: u32,
     bits_per_second_in: u64,
@@ -74,6 +77,7 @@ impl<'a> Origin<'a> {
             role: o.role.label(),
             weight: o.weight,
             capacity: Capacity { bits_per_second, flows, streams },
+            proxy_protocol: o.proxy_protocol.map(ProxyVersion::label),
             streams: o.streams,
             flows: o.flows,
             bits_per_second_in: o.rate.bits_per_second_in,

@@ -1,6 +1,7 @@
 //! From the JSON of a registration to the registry's types: the body that SRS sends, and that of `PUT origins/{id}`.
 
 use super::fields::{FieldError, Fields, bad, need};
+use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::{
     Capacity, Endpoints, Incarnation, KINDS, LEASE_MAX, Lease, OriginRole, OriginSpec, SrsRegistration, WEIGHTS,
 };
@@ -31,8 +32,20 @@ pub fn srs(body: &[u8]) -> Result<SrsRegistration, FieldError> {
 
 /// `PUT /api/v1/origins/{id}`. Unknown fields are errors here: the operator who misspells `weight` should know.
 pub fn spec(body: &[u8]) -> Result<OriginSpec, FieldError> {
-    const KNOWN: [&str; 11] =
-        ["device_id", "server", "service", "pid", "ip", "endpoints", "weight", "capacity", "role", "lease_s", "id"];
+    const KNOWN: [&str; 12] = [
+        "device_id",
+        "server",
+        "service",
+        "pid",
+        "ip",
+        "endpoints",
+        "weight",
+        "capacity",
+        "role",
+        "proxy_protocol",
+        "lease_s",
+        "id",
+    ];
     let fields = Fields::parse(body)?;
     fields.only(&KNOWN)?;
     let ip = fields.ip("ip")?;
@@ -65,6 +78,7 @@ pub fn spec(body: &[u8]) -> Result<OriginSpec, FieldError> {
         weight: weight(&fields)?,
         capacity: capacity(&fields)?,
         role: role(&fields)?,
+        proxy_protocol: proxy_protocol(&fields)?,
         lease: lease(&fields)?,
     })
 }
@@ -95,6 +109,16 @@ fn role(fields: &Fields) -> Result<Option<OriginRole>, FieldError> {
         Some("origin") => Ok(Some(OriginRole::Origin)),
         Some("edge") => Ok(Some(OriginRole::Edge)),
         Some(_) => Err(bad("role", "must be \"origin\" or \"edge\"")),
+    }
+}
+
+/// "off" takes back what an earlier registration said.
+fn proxy_protocol(fields: &Fields) -> Result<Option<Option<ProxyVersion>>, FieldError> {
+    let problem = || bad("proxy_protocol", "must be \"v1\", \"v2\" or \"off\"");
+    match fields.text("proxy_protocol")? {
+        None => Ok(None),
+        Some("off") => Ok(Some(None)),
+        Some(version) => ProxyVersion::parse(version).map(|v| Some(Some(v))).ok_or_else(problem),
     }
 }
 
@@ -233,11 +257,14 @@ mod tests {
         let spec = put(json!({
             "ip": "10.0.0.7", "endpoints": {"rtmp": ["1935"], "rtsp": ["10.0.0.8:8554"]}, "weight": 200,
             "capacity": {"bits_per_second": 5_000_000_000u64, "flows": 1000}, "role": "edge", "lease_s": 60,
+            "proxy_protocol": "v2",
             "service": "a", "pid": "1",
         }))
         .unwrap();
         assert_eq!(spec.endpoints.unwrap().iter().count(), 2);
         assert_eq!((spec.weight, spec.role), (Some(200), Some(OriginRole::Edge)));
+        assert_eq!(spec.proxy_protocol, Some(Some(ProxyVersion::V2)));
+        assert_eq!(put(json!({"proxy_protocol": "off"})).unwrap().proxy_protocol, Some(None));
         assert_eq!(spec.lease, Some(Lease::For(Duration::from_secs(60))));
         let capacity = Capacity { bits_per_second: Some(5_000_000_000), flows: Some(1000), streams: None };
         assert_eq!(spec.capacity, Some(capacity));
@@ -257,6 +284,8 @@ mod tests {
             (json!({"capacity": {"flows": 5_000_000_000u64}}), "flows: is too large"),
             (json!({"capacity": 5}), "capacity: must be an object"),
             (json!({"role": "backup"}), "role: must be"),
+            (json!({"proxy_protocol": "v3"}), "proxy_protocol: must be \"v1\", "),
+            (json!({"proxy_protocol": 2}), "proxy_protocol: must be a string"),
             (json!({"lease_s": 86_401}), "lease_s: must be at most 86400"),
             (json!({"service": "a"}), "pid: missing"),
         ] {

@@ -6,7 +6,10 @@ use super::load::STREAM_COST;
 use crate::config::Policy;
 use crate::flow::{Protocol, Role};
 use crate::recognize::StreamKey;
-use crate::registry::{FlowTicket, Mapping, Origin, OriginRole, Registry, Source, Stream, Streams, StreamsFull};
+use crate::recognize::proxy_header::ProxyVersion;
+use crate::registry::{
+    FlowTicket, Mapping, Origin, OriginRole, Registry, Source, Stream, Streams, StreamsFull, Transport,
+};
 use balancer_common::abi::{Reason, ServiceKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -32,6 +35,8 @@ pub struct Placement {
     pub origin_id: Arc<str>,
     pub endpoint: SocketAddr,
     pub service: ServiceKind,
+    /// Goes to the endpoint before anything else, where it is a TCP listener.
+    pub proxy_protocol: Option<ProxyVersion>,
     /// Stream index.
     pub stream: u32,
     pub reason: Reason,
@@ -247,6 +252,7 @@ fn finish(
         origin_id: origin.id.clone(),
         endpoint,
         service,
+        proxy_protocol: origin.proxy_protocol.filter(|_| Transport::of(service) == Transport::Tcp),
         stream,
         reason,
         placed_at: now,

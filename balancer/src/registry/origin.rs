@@ -6,6 +6,7 @@ use super::registration::{
     Capacity, Incarnation, Lease, Name, OriginRole, OriginSpec, SrsRegistration, WEIGHT_DEFAULT,
 };
 use crate::placement::Load;
+use crate::recognize::proxy_header::ProxyVersion;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -60,6 +61,8 @@ pub struct Origin {
     pub weight: u32,
     pub capacity: Capacity,
     pub role: OriginRole,
+    /// The header that its TCP listeners expect before anything else.
+    pub proxy_protocol: Option<ProxyVersion>,
     pub lease: Lease,
     /// `None`: never.
     pub expires_at: Option<Duration>,
@@ -90,6 +93,7 @@ impl Origin {
             weight: WEIGHT_DEFAULT,
             capacity: Capacity::default(),
             role: OriginRole::default(),
+            proxy_protocol: None,
             lease: Lease::Default,
             expires_at: None,
             draining: None,
@@ -140,6 +144,7 @@ impl Origin {
         self.weight = spec.weight.unwrap_or(self.weight);
         self.capacity = spec.capacity.unwrap_or(self.capacity);
         self.role = spec.role.unwrap_or(self.role);
+        self.proxy_protocol = spec.proxy_protocol.unwrap_or(self.proxy_protocol);
         self.lease = spec.lease.unwrap_or(self.lease);
         spec.incarnation.as_ref().is_some_and(|i| self.run(i))
     }

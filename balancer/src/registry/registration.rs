@@ -2,6 +2,7 @@
 //! is the API's business.
 
 use super::endpoint::Endpoints;
+use crate::recognize::proxy_header::ProxyVersion;
 use balancer_common::abi::ORIGIN_ID_LEN_MAX;
 use std::fmt;
 use std::net::IpAddr;
@@ -123,5 +124,7 @@ pub struct OriginSpec {
     pub weight: Option<u32>,
     pub capacity: Option<Capacity>,
     pub role: Option<OriginRole>,
+    /// `Some(None)`: no longer.
+    pub proxy_protocol: Option<Option<ProxyVersion>>,
     pub lease: Option<Lease>,
 }

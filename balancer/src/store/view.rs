@@ -4,6 +4,7 @@ use super::State;
 use crate::flow::Protocol;
 use crate::placement::Rate;
 use crate::recognize::StreamKey;
+use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::{Capacity, Endpoints, Name, OriginRole, OriginStatus, Stream, Why};
 use balancer_common::abi::ServiceKind;
 use std::net::IpAddr;
@@ -32,6 +33,7 @@ pub struct OriginView {
     pub role: OriginRole,
     pub weight: u32,
     pub capacity: Capacity,
+    pub proxy_protocol: Option<ProxyVersion>,
     pub streams: u32,
     pub flows: u32,
     pub rate: Rate,
@@ -73,6 +75,7 @@ impl State {
             role: origin.role,
             weight: origin.weight,
             capacity: origin.capacity,
+            proxy_protocol: origin.proxy_protocol,
             streams: self.streams.on(index),
             flows: self.registry.flows(index),
             rate: origin.load.rate,

@@ -4,6 +4,7 @@ use super::{VIP, World, key, s};
 use crate::config::{DefaultOrigin, Policy};
 use crate::flow::{Protocol, Role};
 use crate::placement::*;
+use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::{
     Admission, Capacity, ConnectFailure, Endpoints, Name, OriginRole, OriginSpec, Registry, VIEWER_LEASE,
 };
@@ -211,5 +212,17 @@ fn an_endpoint_of_the_vips_family_is_preferred() {
         let request = PlaceRequest { key: &k, role: Role::Publish, protocol: Protocol::Rtmp, vip, exclude: &[] };
         let placed = w.placer.place(&mut w.registry, &mut w.streams, &request, s(0)).unwrap();
         assert_eq!(placed.endpoint.is_ipv4(), vip.is_ipv4());
+    }
+}
+
+#[test]
+fn an_origins_tcp_listeners_are_told_the_client_if_it_wants_to_know() {
+    let mut world = World::new(Policy::LeastLoad, 0);
+    world.origin(1, OriginSpec { proxy_protocol: Some(Some(ProxyVersion::V1)), ..OriginSpec::default() });
+    for (protocol, expected) in
+        [(Protocol::Rtmp, Some(ProxyVersion::V1)), (Protocol::Flv, Some(ProxyVersion::V1)), (Protocol::Srt, None)]
+    {
+        let placement = world.place_as("a", Role::Publish, protocol, &[]).unwrap();
+        assert_eq!(placement.proxy_protocol, expected, "{protocol:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! What registrations, time and connections do to origins.
 
 use crate::config::DefaultOrigin;
+use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::*;
 use balancer_common::abi::{OriginState, ServiceKind};
 use std::net::SocketAddr;
@@ -217,12 +218,16 @@ fn an_operator_names_origins_and_changes_what_beats_have_made() {
     // A server that beats there is that origin, under the operator's name and lease.
     let beaten = r.register(&beat("dev", "s1", "a", "10.0.0.1:1935"), s(0)).unwrap();
     assert_eq!((&*beaten.id, beaten.kind, r.get(1).unwrap().expires_at), ("mine", RegisterKind::Renewed, None));
-    let heavier = OriginSpec { weight: Some(300), ..OriginSpec::default() };
+    let proxy_protocol = Some(Some(ProxyVersion::V2));
+    let heavier = OriginSpec { weight: Some(300), proxy_protocol, ..OriginSpec::default() };
     r.register(&beat("", "s2", "a", "10.0.0.2:1935"), s(0)).unwrap();
     r.put(&name("s2"), &heavier, s(0)).unwrap();
     r.register(&beat("", "s2", "a", "10.0.0.2:1935"), s(5)).unwrap();
     let second = r.get(2).unwrap();
     assert_eq!((second.weight, &second.endpoints), (300, &endpoints("10.0.0.2:1935")));
+    assert_eq!(second.proxy_protocol, Some(ProxyVersion::V2));
+    r.put(&name("s2"), &OriginSpec { proxy_protocol: Some(None), ..OriginSpec::default() }, s(6)).unwrap();
+    assert_eq!(r.get(2).unwrap().proxy_protocol, None);
     let taken = r.put(&name("other"), &spec("10.0.0.2:1935"), s(0)).unwrap_err();
     assert_eq!(taken, RegisterError::EndpointsTaken { id: "s2".into() });
 }
