@@ -1,7 +1,7 @@
 //! What must hold of any packet: checksums verify, payloads stay, translation can be undone, nothing panics.
 
 use balancer_common::{
-    abi::{FlowFlags, NextHop, OriginState, Reason, Seen, Splice},
+    abi::{FlowFlags, NextHop, OriginState, Reason, Seen, Splice, Track},
     packet::header::tcp,
     steer::Verdict,
     testing::{
@@ -71,6 +71,24 @@ fn world(from: Tuple, to: Tuple, splice: Splice) -> World {
     world
 }
 
+/// How far before the base a segment that covers it begins, and its length: up to what an interface may merge.
+fn covering() -> impl Strategy<Value = (u32, u32)> {
+    (1..=65_000u32).prop_flat_map(|len| (0..len, Just(len)))
+}
+
+/// The same of a segment that lies below the base whole, within a request.
+fn within_request() -> impl Strategy<Value = (u32, u32)> {
+    (1..=FlowFlags::MUTE_REQUEST_MAX).prop_flat_map(|before| (Just(before), 1..=before))
+}
+
+/// The balancer's socket towards the client is still open.
+fn armed(stage: &Stage, mut world: World) -> World {
+    let key = stage.from_client();
+    world.tracks.insert(key, Track::default());
+    world.flows.entry(key).and_modify(|flow| flow.seen |= Seen::ARMED);
+    world
+}
+
 fn inverse(splice: &Splice) -> Splice {
     Splice {
         seq_delta: splice.seq_delta.wrapping_neg(),
@@ -127,9 +145,30 @@ proptest! {
         oracle::judge(&frame, outcome, &after);
     }
 
+    /// No length of a segment, no position of the base and no length of a request is told wrongly.
+    #[test]
+    fn what_covers_the_base_is_refused(stage in 0..6usize, base: u32, (before, len) in covering()) {
+        let stage = &Stage::all()[stage];
+        let packet = TcpPacket { seq: base.wrapping_sub(before), payload: vec![0; len as usize], ..stage.client_packet() };
+        let (outcome, _, tables) = run(&stage.mute_world(base), &packet.frame(), NOW_NS);
+        prop_assert_eq!((outcome.verdict, outcome.reason), (Verdict::Tx, Reason::AnotherRequest));
+        prop_assert!(tables.world().flows.values().all(|flow| flow.seen & Seen::REFUSED != 0));
+    }
+
+    #[test]
+    fn no_part_of_the_request_is_refused(stage in 0..6usize, base: u32, (before, len) in within_request()) {
+        let stage = &Stage::all()[stage];
+        let packet = TcpPacket { seq: base.wrapping_sub(before), payload: vec![0; len as usize], ..stage.client_packet() };
+        let world = stage.mute_world(base);
+        let (outcome, _, _) = run(&world, &packet.frame(), NOW_NS);
+        prop_assert_eq!(outcome.reason, Reason::ToOrigin);
+        let (outcome, _, _) = run(&armed(stage, world), &packet.frame(), NOW_NS);
+        prop_assert_eq!((outcome.verdict, outcome.reason), (Verdict::Pass, Reason::BeforeBase));
+    }
+
     #[test]
     fn bytes_changed_anywhere_break_no_promise(
-        case in 0..1140usize, seen in 0..16u32, changes in vec((0..200usize, any::<u8>()), 0..6),
+        case in 0..1416usize, seen in 0..32u32, changes in vec((0..200usize, any::<u8>()), 0..6),
     ) {
         thread_local!(static CASES: Vec<cases::Case> = cases::all());
         CASES.with(|cases| {

@@ -81,12 +81,38 @@ impl FlowFlags {
     pub const TO_CLIENT: u32 = 1 << 4;
     /// The client publishes (else it plays).
     pub const PUBLISH: u32 = 1 << 5;
+    /// The client may say nothing more: see [`Self::mute`].
+    pub const MUTE: u32 = 1 << 6;
 
     /// Window: `(w << left) >> right`, at most 65535. Four bits each.
     pub const WINDOW_LEFT_SHIFT: u32 = 8;
     pub const WINDOW_RIGHT_SHIFT: u32 = 12;
     /// What the client speaks, four bits: [`super::ServiceKind`].
     pub const SERVICE_SHIFT: u32 = 16;
+    /// Twelve bits of the base of a [`Self::MUTE`] flow.
+    pub const BASE_SHIFT: u32 = 20;
+    const BASE_MASK: u32 = 0xfff;
+
+    /// The longest request, in bytes, behind which a flow may be MUTE: with a longer one, a retransmission could be taken
+    /// for a further request.
+    pub const MUTE_REQUEST_MAX: u32 = Self::BASE_MASK;
+
+    /// Flags of the halves to the origin and to the client of a flow whose client has said all that it may. `base` is the
+    /// client's own sequence number behind its one request.
+    ///
+    /// The lower twelve bits stand in the half to the origin and tell, without another look-up, whether a segment covers
+    /// the byte at the base: `(base - seq) % 4096 < length`. New data begins there and has to cover it: such a segment is
+    /// always caught, whatever its length. What the client sends beyond it, in further segments, may get through, but no
+    /// application at the origin reads that, since the byte at the base never comes. An old retransmission lies below
+    /// the base whole, and not further away than the request is long: with [`Self::MUTE_REQUEST_MAX`] bytes at most, its
+    /// distance is its own, not less than its length, and it is never caught.
+    ///
+    /// The next twelve bits stand in the other half and are asked for only then: 24 that agree end the flow for both
+    /// peers. Twelve alone are guessed too easily by somebody who forges packets.
+    pub const fn mute(base: u32) -> (u32, u32) {
+        let upper = (base >> 12) & Self::BASE_MASK;
+        (Self::MUTE | (base & Self::BASE_MASK) << Self::BASE_SHIFT, Self::MUTE | upper << Self::BASE_SHIFT)
+    }
 
     #[inline(always)]
     pub const fn window_left(flags: u32) -> u32 {
@@ -102,6 +128,17 @@ impl FlowFlags {
     pub const fn service(flags: u32) -> u32 {
         (flags >> Self::SERVICE_SHIFT) & 15
     }
+
+    #[inline(always)]
+    pub const fn base(flags: u32) -> u32 {
+        flags >> Self::BASE_SHIFT
+    }
+
+    /// The client's half of a flow whose client has said all that it may.
+    #[inline(always)]
+    pub const fn is_mute(flags: u32) -> bool {
+        flags & (Self::MUTE | Self::TO_CLIENT) == Self::MUTE
+    }
 }
 
 /// Low 8 bits of a flow's `seen` word. State only moves forward, but for [`Seen::ARMED`], which only goes away.
@@ -116,6 +153,8 @@ impl Seen {
     /// user space at the insertion; the kernel clears it when it finds no such entry any more, so that the second
     /// look-up costs nothing for the rest of the flow's life.
     pub const ARMED: u32 = 1 << 3;
+    /// The client of a MUTE flow said more: whatever either peer sends is answered with a RST.
+    pub const REFUSED: u32 = 1 << 4;
     pub const MASK: u32 = 0xff;
     pub const MADE_AT_SHIFT: u32 = 8;
 }

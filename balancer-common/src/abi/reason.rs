@@ -73,6 +73,8 @@ reasons! {
     Icmp = 3, Forward, "icmp";
     /// A packet of a flow whose origin is down, answered with a RST.
     OriginDown = 4, Forward, "origin_down";
+    /// A client said more while its one HTTP request is under way. Client and origin get a RST, and the client asks anew.
+    AnotherRequest = 5, Forward, "another_request";
 
     /// A SYN for a service.
     NewConnection = 16, Upcall, "new_connection";
@@ -90,6 +92,8 @@ reasons! {
     Reused = 22, Upcall, "reused";
     /// A packet of a finished flow whose port is in use again.
     Closed = 23, Upcall, "closed";
+    /// Part of a request that is under way, sent again while the balancer's socket can still acknowledge it.
+    BeforeBase = 24, Upcall, "before_base";
 
     /// Not IPv4 or IPv6.
     NotIp = 32, Pass, "not_ip";
@@ -122,7 +126,8 @@ reasons! {
     ResizeFailed = 69, Drop, "resize_failed";
     /// The kernel refused to redirect: is the interface up, with an XDP program?
     RedirectFailed = 70, Drop, "redirect_failed";
-    /// A packet of a dead origin's flow that carries no ACK, so that no RST can answer it.
+    /// A packet that no RST can answer, since it carries no ACK (or is UDP), of a flow whose origin is down or whose
+    /// client said more than its one request.
     OriginDownNoAck = 71, Drop, "origin_down_no_ack";
 
     /// A stream nobody served was placed on the least loaded origin.
@@ -143,6 +148,12 @@ reasons! {
     PlacedRoundRobin = 103, Placement, "round_robin";
     /// Every origin has reached its capacity: add one, or raise `capacity`.
     AtCapacity = 104, Placement, "at_capacity";
+    /// The authentication hook said no: see the hook's own log.
+    Denied = 105, Placement, "denied";
+    /// The authentication hook failed or did not answer in time: is it up, and as fast as its time limit asks?
+    AuthFailed = 106, Placement, "auth_failed";
+    /// An origin's hook reported a stream that is published directly at that origin.
+    Claimed = 107, Placement, "claimed";
 
     /// Spliced before the trigger was sent on: no byte of media passed user space.
     SplicedArmed = 128, Splice, "armed";
@@ -168,6 +179,10 @@ reasons! {
     SpliceUnseen = 138, Splice, "unseen";
     /// Too many hand-overs failed on this flow; relayed for good.
     SpliceGaveUp = 139, Splice, "gave_up";
+    /// TLS is terminated in user space: relayed for good.
+    SpliceTls = 140, Splice, "tls";
+    /// The request's head is too long to be told from a further request, or its answer was no upgrade: relayed for good.
+    SpliceRequest = 141, Splice, "request";
 
     /// `handshakes_max`: too many connections whose stream is not known yet.
     LimitHandshakes = 160, Limit, "handshakes";
@@ -185,6 +200,14 @@ reasons! {
     LimitFlows = 166, Limit, "flows";
     /// More streams than the `STREAMS` map can hold.
     LimitStreams = 167, Limit, "streams";
+    /// A request's head was larger than allowed: answered with 431.
+    LimitHead = 168, Limit, "head_bytes";
+    /// A request's head did not come to its end in time: answered with 408.
+    LimitHeadTime = 169, Limit, "head_time";
+    /// More requests than allowed were waiting for their answers on one connection: closed.
+    LimitPipelined = 170, Limit, "pipelined";
+    /// No further request came within the keep-alive time: the connection was closed.
+    LimitKeepAlive = 171, Limit, "keep_alive";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

@@ -9,6 +9,7 @@ mod family;
 mod hold;
 mod icmp;
 mod miss;
+mod mute;
 mod reset;
 mod tcp;
 mod udp;

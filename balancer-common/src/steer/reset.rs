@@ -1,4 +1,4 @@
-//! The answer to packets of a flow whose origin is gone: the exact RST that makes the sender give up at once.
+//! The answer to packets of a flow that is not to go on: the exact RST that makes the sender give up at once.
 
 use super::{Outcome, Tables, emit, family::Family};
 use crate::{
@@ -12,14 +12,20 @@ use crate::{
 
 /// Sequence number = the sender's ACK number: the only one that RFC 5961 lets through unasked.
 #[inline(always)]
-pub fn answer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, segment: &Tcp) -> Outcome {
+pub fn answer<F: Family, T: Tables>(
+    tables: &T,
+    frame: Frame,
+    ip: &Ip<F::Addr>,
+    segment: &Tcp,
+    reason: Reason,
+) -> Outcome {
     if segment.has(tcp::RST) || !segment.has(tcp::ACKED) {
         return Outcome::drop(Reason::OriginDownNoAck);
     }
     F::turn_round(&frame, ip.l3, tcp::LEN as u32);
     write_reset::<F>(&frame, ip, segment);
     match tables.shrink(frame, ip.l4 + tcp::LEN) {
-        Some(frame) => emit::reflect(&frame, Reason::OriginDown),
+        Some(frame) => emit::reflect(&frame, reason),
         None => Outcome::drop(Reason::ResizeFailed),
     }
 }

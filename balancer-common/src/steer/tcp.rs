@@ -1,6 +1,12 @@
 //! TCP packets of spliced flows: two connections with numbers of their own, joined by translation.
 
-use super::{HalfFlow, Outcome, Tables, emit, family::Family, hold, miss, reset};
+use super::{
+    HalfFlow, Outcome, Tables, emit,
+    family::Family,
+    hold, miss,
+    mute::{self, Said},
+    reset,
+};
 use crate::{
     abi::{EventKind, FlowFlags, OriginState, Reason, Seen, Splice},
     packet::{
@@ -46,8 +52,15 @@ fn hit<F: Family, T: Tables>(
     if segment.has(tcp::SYN) && !segment.has(tcp::ACKED) {
         return syn::<F, T>(tables, key, half, seen, lives);
     }
-    if !lives {
-        return reset::answer::<F, T>(tables, frame, ip, segment);
+    let is_armed = lives && seen & Seen::ARMED != 0 && record::<F, T>(tables, &frame, segment, key, half, ingress);
+    let said = mute::said(half.splice().flags, segment);
+    let refusal =
+        if lives { refusal::<F, T>(tables, segment, key, half, seen, said) } else { Some(Reason::OriginDown) };
+    if let Some(reason) = refusal {
+        return reset::answer::<F, T>(tables, frame, ip, segment, reason);
+    }
+    if is_armed && said == Said::Before {
+        return mute::before_base(segment);
     }
     if segment.has(tcp::FIN | tcp::RST) {
         mark_end::<F, T>(tables, segment, key, half, seen);
@@ -56,12 +69,6 @@ fn hit<F: Family, T: Tables>(
         Ok(hop) => hop,
         Err(reason) => return Outcome::drop(reason),
     };
-    if seen & Seen::ARMED != 0 {
-        match F::track(tables, key) {
-            Some(track) => hold::observe(track, &frame.reborrow(), &{ *segment }, ingress, false),
-            None => half.clear_seen(Seen::ARMED),
-        }
-    }
     if let Err(reason) = F::readdress(&frame, ip.l3, half.src(), half.dst()) {
         return Outcome::drop(reason);
     }
@@ -84,12 +91,53 @@ pub fn origin_lives<T: Tables>(tables: &T, splice: &Splice) -> bool {
     }
 }
 
+/// The balancer's sockets are still open: what the packet tells about its sender is recorded. False when they are gone.
+#[inline(always)]
+fn record<F: Family, T: Tables>(
+    tables: &T,
+    frame: &Frame,
+    segment: &Tcp,
+    key: &F::Key,
+    half: &F::Half<'_>,
+    ingress: u32,
+) -> bool {
+    match F::track(tables, key) {
+        Some(track) => {
+            hold::observe(track, frame, &{ *segment }, ingress, false);
+            true
+        }
+        None => {
+            half.clear_seen(Seen::ARMED);
+            false
+        }
+    }
+}
+
+/// Why the sender is to be reset, if it is. A RST of its own goes to the other end, which has to hear it.
+#[inline(always)]
+fn refusal<F: Family, T: Tables>(
+    tables: &T,
+    segment: &Tcp,
+    key: &F::Key,
+    half: &F::Half<'_>,
+    seen: u32,
+    said: Said,
+) -> Option<Reason> {
+    if seen & Seen::REFUSED != 0 {
+        return if segment.has(tcp::RST) { None } else { Some(Reason::AnotherRequest) };
+    }
+    if said != Said::More {
+        return None;
+    }
+    mute::refuse::<F, T>(tables, segment, key, half, seen);
+    Some(Reason::AnotherRequest)
+}
+
 /// A SYN is never forwarded: the origin's listener would take it. On a flow that is over, the client uses its port
 /// again, and the balancer's own listener is to have it.
 #[inline(always)]
 fn syn<F: Family, T: Tables>(tables: &T, key: &F::Key, half: &F::Half<'_>, seen: u32, lives: bool) -> Outcome {
-    let back = F::reversed(&F::key(half.src(), half.dst(), half.ports(), proto::TCP));
-    let partner = F::flow(tables, &back);
+    let partner = partner::<F, T>(tables, half);
     let other = partner.as_ref().map_or(0, |partner| partner.seen());
     let is_over = !lives || (seen | other) & Seen::RST != 0 || seen & other & Seen::FIN != 0;
     if !is_over {
@@ -101,6 +149,12 @@ fn syn<F: Family, T: Tables>(tables: &T, key: &F::Key, half: &F::Half<'_>, seen:
     }
     tables.event(F::event(EventKind::Reused, key));
     Outcome::pass(Reason::Reused)
+}
+
+/// The flow's other half.
+#[inline(always)]
+pub fn partner<'t, F: Family, T: Tables>(tables: &'t T, half: &F::Half<'_>) -> Option<F::Half<'t>> {
+    F::flow(tables, &F::reversed(&F::key(half.src(), half.dst(), half.ports(), proto::TCP)))
 }
 
 /// User space hears of the first FIN and the first RST of each half.

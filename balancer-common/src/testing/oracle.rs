@@ -77,7 +77,7 @@ pub fn judge(before: &[u8], outcome: Outcome, after: &[u8]) {
         (Verdict::Drop, _) => {}
         (Verdict::Pass, Reason::HoldTrimmed) => judge_trimmed(before, after),
         (Verdict::Pass, _) => assert_eq!(before, after, "passed frames are untouched: {outcome:?}"),
-        (_, Reason::OriginDown) => judge_reset(before, after),
+        (_, Reason::OriginDown | Reason::AnotherRequest) => judge_reset(before, after),
         (_, Reason::ToOrigin | Reason::ToClient | Reason::Icmp) => judge_forwarded(before, outcome.reason, after),
         (_, reason) => panic!("{reason:?} is no reason to forward"),
     }

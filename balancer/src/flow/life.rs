@@ -139,6 +139,8 @@ pub const fn is_final(reason: Reason) -> bool {
             | Reason::SpliceSocket
             | Reason::SpliceUnseen
             | Reason::SpliceGaveUp
+            | Reason::SpliceTls
+            | Reason::SpliceRequest
             | Reason::LimitTracks
     )
 }

@@ -31,6 +31,10 @@ const RST_LINGER: Duration = Duration::from_secs(1);
 /// After an origin's death: the client's next packet is answered by the fast path until then, by the host afterwards.
 const DEAD_LINGER: Duration = Duration::from_secs(10);
 
+/// Ends of which the peers need not have heard: they are made to ask.
+const IDLE: &str = "idle";
+const REFUSED: &str = "another request";
+
 impl Spliced {
     pub fn new(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
         Self { id, origin, port: None, alone: false, made_at, last: [(0, 0); 2], ends_at: None }
@@ -81,11 +85,11 @@ impl Live {
                 }
                 // Not for a RST that the peers ignored because it was none of theirs: such a flow goes on.
                 if entry.alone && idle >= linger {
-                    over.push((*client, entry.id, "ended"));
+                    over.push((*client, entry.id, if refused(flow) { REFUSED } else { "ended" }));
                     continue;
                 }
             } else if idle >= idle_timeout {
-                over.push((*client, entry.id, "idle"));
+                over.push((*client, entry.id, IDLE));
                 continue;
             }
             if entry.alone && entry.ends_at.is_some_and(|at| at <= now) {
@@ -97,7 +101,7 @@ impl Live {
         for (client, id, why) in over {
             // By now the key may belong to a new flow.
             if self.state().spliced.get(&client).is_some_and(|entry| entry.id == id) {
-                self.end(client, why, why == "idle");
+                self.end(client, why, matches!(why, IDLE | REFUSED));
             }
         }
     }
@@ -240,6 +244,11 @@ fn over_for(flow: &SplicedFlow) -> Option<Duration> {
     } else {
         None
     }
+}
+
+/// The fast path answers both peers with a RST, but one that sends nothing has not heard it.
+fn refused(flow: &SplicedFlow) -> bool {
+    (flow.to_origin.seen | flow.to_client.seen) & Seen::REFUSED != 0
 }
 
 fn idle(half: &Half, coarse: u32) -> Duration {

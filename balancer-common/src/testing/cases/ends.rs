@@ -31,7 +31,8 @@ fn seen(stage: &Stage, ours: u32, others: u32) -> World {
     world
 }
 
-fn control(stage: &Stage, flags: u8) -> TcpPacket {
+/// A packet of the client's without data.
+pub fn control(stage: &Stage, flags: u8) -> TcpPacket {
     TcpPacket { flags, payload: vec![], ..stage.client_packet() }
 }
 
@@ -150,7 +151,7 @@ fn origin_gone(stage: &Stage) -> Vec<Case> {
 }
 
 /// The exact RST for `packet`, back to its sender.
-fn reset(packet: &TcpPacket) -> TcpPacket {
+pub fn reset(packet: &TcpPacket) -> TcpPacket {
     let mut reset = packet.clone();
     (reset.lower.src, reset.lower.dst) = (packet.lower.dst, packet.lower.src);
     (reset.lower.src_mac, reset.lower.dst_mac) = (packet.lower.dst_mac, packet.lower.src_mac);

@@ -6,6 +6,7 @@
 mod ends;
 mod hold;
 mod icmp;
+mod mute;
 mod options;
 mod passed;
 mod spliced;
@@ -95,6 +96,6 @@ pub fn all() -> Vec<Case> {
 }
 
 fn of(stage: &Stage) -> Vec<Case> {
-    let parts = [spliced::cases, options::cases, ends::cases, hold::cases, icmp::cases, passed::cases];
+    let parts = [spliced::cases, options::cases, ends::cases, mute::cases, hold::cases, icmp::cases, passed::cases];
     parts.iter().flat_map(|cases| cases(stage)).collect()
 }

@@ -28,7 +28,7 @@ pub fn to_origin(stage: &Stage, name: &str, world: World, packet: &TcpPacket, ex
 }
 
 /// The origin's packet reaches the client as `expected`.
-fn to_client(stage: &Stage, name: &str, world: World, packet: &TcpPacket, expected: &TcpPacket) -> Case {
+pub fn to_client(stage: &Stage, name: &str, world: World, packet: &TcpPacket, expected: &TcpPacket) -> Case {
     Case::new(stage, name, world, packet.frame())
         .leaves(Verdict::Tx, Reason::ToClient, expected.frame())
         .counts(stage.from_origin(), packet.payload.len())

@@ -221,6 +221,16 @@ impl Stage {
         world.flows.insert(self.from_origin(), flow(back, to_client));
         world
     }
+
+    /// The same with a client that has said all that it may: `base` is its sequence number behind that.
+    pub fn mute_world(&self, base: u32) -> World {
+        let mut world = self.world(0);
+        let (to_origin, to_client) = FlowFlags::mute(base);
+        for (tuple, flow) in &mut world.flows {
+            flow.splice.flags |= if *tuple == self.from_client() { to_origin } else { to_client };
+        }
+        world
+    }
 }
 
 /// New minus old, in one's complement, by plain arithmetic modulo 2^16 - 1.
