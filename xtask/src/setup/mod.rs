@@ -6,6 +6,7 @@
 pub mod apt;
 pub mod fuzzer;
 mod linker;
+mod node;
 mod programs;
 pub mod toolchain;
 
@@ -75,6 +76,7 @@ fn look(purpose: Purpose, loudness: Loudness) -> Vec<String> {
         let absent = programs::absent();
         let found = absent.is_empty().then(|| format!("all {} there", programs::count()));
         note("servers and clients for the tests", found, &programs::remedy(&absent));
+        note("media server for FLV", node::find().map(|path| path.display().to_string()), node::REMEDY);
     }
     if purpose >= Purpose::Everything && fuzzer::possible() {
         note("cargo-fuzz", fuzzer::find().map(|path| path.display().to_string()), fuzzer::REMEDY);
@@ -87,6 +89,9 @@ fn mend(purpose: Purpose) -> Vec<String> {
     // Packages first: the linker and the fuzzer are built with the C++ compiler among them.
     if purpose >= Purpose::Lab && !programs::absent().is_empty() {
         report("servers and clients for the tests", programs::install());
+    }
+    if purpose >= Purpose::Lab && node::find().is_none() {
+        report("media server for FLV", node::install());
     }
     if toolchain::find().is_none() {
         report("eBPF compiler", toolchain::install());

@@ -13,6 +13,10 @@ enum Sign {
     Nginx(&'static str),
     /// A plug-in of GStreamer.
     Gstreamer(&'static str),
+    /// A library's description for other languages.
+    Introspected(&'static str),
+    /// A module of the system's own Python.
+    Python(&'static str),
 }
 
 struct Program {
@@ -24,7 +28,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
     Program { sign: Sign::Program(name), package }
 }
 
-const PROGRAMS: [Program; 21] = [
+const PROGRAMS: [Program; 28] = [
     // namespaces, loss, offloads
     program("ip", "iproute2"),
     program("ethtool", "ethtool"),
@@ -44,10 +48,17 @@ const PROGRAMS: [Program; 21] = [
     Program { sign: Sign::Gstreamer("libgstlibav.so"), package: "gstreamer1.0-libav" },
     program("curl", "curl"),
     program("python3", "python3"),
+    Program { sign: Sign::Python("gi"), package: "python3-gi" },
+    Program { sign: Sign::Introspected("GstRtspServer-1.0.typelib"), package: "gir1.2-gst-rtsp-server-1.0" },
+    program("node", "nodejs"),
+    program("npm", "npm"),
+    program("chromium", "chromium"),
     // state, and the peers of the benches
     program("redis-server", "redis-server"),
     program("haproxy", "haproxy"),
     Program { sign: Sign::Nginx("ngx_stream_module.so"), package: "libnginx-mod-stream" },
+    program("h2load", "nghttp2-client"),
+    program("wrk", "wrk"),
     // compilers of C in our dependencies and of the fuzzer's runtime
     program("cc", "gcc"),
     program("c++", "g++"),
@@ -81,12 +92,15 @@ impl Sign {
             Self::Nginx(module) => ["/usr/lib/nginx/modules", "/usr/lib64/nginx/modules"]
                 .iter()
                 .any(|folder| Path::new(folder).join(module).is_file()),
-            Self::Gstreamer(plugin) => {
-                let triplet = format!("/usr/lib/{}-linux-gnu/gstreamer-1.0", std::env::consts::ARCH);
-                [&triplet, "/usr/lib64/gstreamer-1.0", "/usr/lib/gstreamer-1.0"]
-                    .iter()
-                    .any(|folder| Path::new(folder).join(plugin).is_file())
-            }
+            Self::Gstreamer(plugin) => library_has("gstreamer-1.0", plugin),
+            Self::Python(module) => Path::new("/usr/lib/python3/dist-packages").join(module).is_dir(),
+            Self::Introspected(library) => library_has("girepository-1.0", library),
         }
     }
+}
+
+/// Whether a file is in this folder of any of the places where distributions keep libraries.
+fn library_has(folder: &str, file: &str) -> bool {
+    let triplet = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+    [&triplet, "/usr/lib64", "/usr/lib"].iter().any(|place| Path::new(place).join(folder).join(file).is_file())
 }
