@@ -14,7 +14,10 @@ use std::process::Output;
 use std::time::Duration;
 
 pub const RTMP_PORT: u16 = 1935;
+pub const HTTP_PORT: u16 = 8080;
 pub const API_PORT: u16 = 12025;
+/// Where origins have their own API.
+pub const ORIGIN_API_PORT: u16 = 1985;
 /// Loading and verifying the programs is most of it, on a busy machine.
 const START_WITHIN: Duration = Duration::from_secs(20);
 const STOP_WITHIN: Duration = Duration::from_secs(20);

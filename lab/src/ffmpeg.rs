@@ -30,6 +30,10 @@ impl Clip {
         net::run(&mut command).context("encode the test clip with ffmpeg")?;
         Ok(Self(path))
     }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 /// Publishes the clip in a loop, in real time, until dropped; dials again when the connection ends, as an encoder does.
@@ -40,20 +44,40 @@ pub struct Publisher {
 }
 
 impl Publisher {
+    /// By RTMP, RTSP, or POST to an HTTP URL: FLV, or TS where the URL ends so.
     pub fn start(netns: &Netns, directory: &Path, name: &str, clip: &Clip, url: &str) -> Result<Self> {
+        Self::start_with(netns, directory, name, clip, url, &[])
+    }
+
+    /// With options for the URL.
+    pub fn start_with(
+        netns: &Netns,
+        directory: &Path,
+        name: &str,
+        clip: &Clip,
+        url: &str,
+        options: &[&str],
+    ) -> Result<Self> {
+        let dial = Dial {
+            netns: netns.clone(),
+            directory: directory.to_owned(),
+            name: format!("publish-{name}"),
+            clip: clip.clone(),
+            url: url.to_owned(),
+            options: options.iter().map(ToString::to_string).collect(),
+        };
         let (stop, stopped) = mpsc::channel();
         let attempts = Arc::new(AtomicU32::new(1));
-        let (netns, directory, name) = (netns.clone(), directory.to_owned(), format!("publish-{name}"));
-        let (clip, url, counter) = (clip.clone(), url.to_owned(), attempts.clone());
-        let mut process = publish(&netns, &directory, &name, &clip, &url)?;
+        let counter = attempts.clone();
+        let mut process = dial.start()?;
         let thread = std::thread::spawn(move || {
             while stopped.recv_timeout(RETRY) == Err(mpsc::RecvTimeoutError::Timeout) {
                 if process.is_running() {
                     continue;
                 }
-                match publish(&netns, &directory, &name, &clip, &url) {
+                match dial.start() {
                     Ok(again) => process = again,
-                    Err(error) => return eprintln!("{name}: {error:#}"),
+                    Err(error) => return eprintln!("{}: {error:#}", dial.name),
                 }
                 counter.fetch_add(1, Relaxed);
             }
@@ -76,11 +100,33 @@ impl Drop for Publisher {
     }
 }
 
-fn publish(netns: &Netns, directory: &Path, name: &str, clip: &Clip, url: &str) -> Result<Process> {
-    Process::start(netns, directory, name, "ffmpeg", |command| {
-        command.args(["-v", "warning", "-re", "-stream_loop", "-1", "-i"]).arg(&clip.0);
-        command.args(["-c", "copy", "-f", "flv", url]);
-    })
+/// All that it takes to publish, again and again.
+struct Dial {
+    netns: Netns,
+    directory: PathBuf,
+    name: String,
+    clip: Clip,
+    url: String,
+    options: Vec<String>,
+}
+
+impl Dial {
+    fn start(&self) -> Result<Process> {
+        Process::start(&self.netns, &self.directory, &self.name, "ffmpeg", |command| {
+            command.args(["-v", "warning", "-re", "-stream_loop", "-1", "-i"]).arg(&self.clip.0);
+            command.args(["-c", "copy"]).args(container(&self.url)).args(&self.options).arg(&self.url);
+        })
+    }
+}
+
+/// What a URL wants to be sent, and how.
+fn container(url: &str) -> &'static [&'static str] {
+    match url.split_once(':') {
+        Some(("http", rest)) if rest.ends_with(".ts") => &["-method", "POST", "-f", "mpegts"],
+        Some(("http", _)) => &["-method", "POST", "-f", "flv"],
+        Some(("rtsp", _)) => &["-f", "rtsp"],
+        _ => &["-f", "flv"],
+    }
 }
 
 /// Plays and decodes until dropped.
@@ -90,12 +136,19 @@ pub struct Player {
 }
 
 impl Player {
+    /// Any URL that ffmpeg can read: RTMP, FLV and TS over HTTP, playlists, RTSP.
     pub fn start(netns: &Netns, directory: &Path, name: &str, url: &str) -> Result<Self> {
+        Self::start_with(netns, directory, name, url, &[])
+    }
+
+    /// With options for the URL.
+    pub fn start_with(netns: &Netns, directory: &Path, name: &str, url: &str, options: &[&str]) -> Result<Self> {
         let progress = directory.join(format!("play-{name}.progress"));
         let process = Process::start(netns, directory, &format!("play-{name}"), "ffmpeg", |command| {
             command.args(["-v", "warning", "-stats_period", "0.1", "-progress"]).arg(&progress);
             // Long enough to meet a key frame, of which the clip has one a second: ffmpeg gives up when it has seen none.
-            command.args(["-analyzeduration", "3000000", "-i", url, "-map", "0:v:0", "-f", "null", "-"]);
+            command.args(["-analyzeduration", "3000000"]).args(options);
+            command.args(["-i", url, "-map", "0:v:0", "-f", "null", "-"]);
         })?;
         Ok(Self { process, progress })
     }
@@ -125,4 +178,35 @@ impl Player {
     pub fn process(&self) -> &Process {
         &self.process
     }
+}
+
+/// Pulls a stream and cuts it into HLS with fragmented MP4, a second each, until dropped.
+pub struct Packager {
+    process: Process,
+}
+
+impl Packager {
+    pub fn start(netns: &Netns, directory: &Path, name: &str, source: &str, folder: &Path) -> Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let process = Process::start(netns, directory, &format!("package-{name}"), "ffmpeg", |command| {
+            command.args(["-v", "warning", "-i", source, "-c", "copy", "-f", "hls", "-hls_time", "1"]);
+            command.args(["-hls_list_size", "6", "-hls_flags", "delete_segments", "-hls_segment_type", "fmp4"]);
+            command.arg(folder.join("index.m3u8"));
+        })?;
+        Ok(Self { process })
+    }
+
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+}
+
+/// What `ffprobe` finds at a URL: the names of the codecs, by its own order.
+pub fn probe(netns: &Netns, url: &str) -> Result<Vec<String>> {
+    let mut command = netns.command("timeout");
+    command.args(["30", "ffprobe", "-v", "error", "-analyzeduration", "3000000"]);
+    command.args(["-show_entries", "stream=codec_name", "-of", "csv=p=0", url]);
+    let output = net::run(&mut command).with_context(|| format!("probe {url}"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    Ok(text.lines().map(|line| line.trim().trim_end_matches(',').to_owned()).filter(|line| !line.is_empty()).collect())
 }

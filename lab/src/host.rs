@@ -64,6 +64,20 @@ pub fn established(netns: &Netns, port: u16) -> Result<usize> {
     Ok(count)
 }
 
+/// Whether anything listens on this TCP port in a namespace. Asks the kernel, not the port.
+pub fn listens(netns: &Netns, port: u16) -> Result<bool> {
+    const LISTEN: &str = "0A";
+    let suffix = format!(":{port:04X}");
+    for table in ["tcp", "tcp6"] {
+        let text = netns.run(|| fs::read_to_string(format!("/proc/thread-self/net/{table}")))??;
+        let mut rows = text.lines().skip(1).map(|line| line.split_whitespace().take(4).collect::<Vec<_>>());
+        if rows.any(|row| matches!(row[..], [_, local, _, LISTEN] if local.ends_with(&suffix))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn field(text: &str, name: &str) -> Result<u64> {
     let line = text.lines().find(|line| line.starts_with(name)).with_context(|| format!("no {name}"))?;
     line.split_whitespace().nth(1).and_then(|word| word.parse().ok()).with_context(|| format!("{name} has no number"))

@@ -3,8 +3,10 @@
 //! its code.
 
 pub mod balancer;
+pub mod browser;
 pub mod cleanup;
 pub mod client;
+pub mod curl;
 pub mod data_centre;
 pub mod ffmpeg;
 pub mod host;
@@ -25,3 +27,4 @@ pub mod synthetic;
 mod sys;
 pub mod transfer;
 pub mod wait;
+pub mod web;

@@ -2,8 +2,22 @@
 //! `CI` is set) a skip is a failure.
 
 use crate::balancer::binary;
+use crate::origin::node_media;
 use crate::sys;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+/// Debian's own, which has the bindings that Debian packages.
+pub const SYSTEM_PYTHON: &str = "/usr/bin/python3";
+
+/// Where `cargo xtask setup` puts what comes from npm.
+pub fn node_modules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/node/node_modules")
+}
+
+fn rtsp_bindings() -> PathBuf {
+    let folder = format!("/usr/lib/{}-linux-gnu/girepository-1.0", std::env::consts::ARCH);
+    Path::new(&folder).join("GstRtspServer-1.0.typelib")
+}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
@@ -11,6 +25,14 @@ pub enum Need {
     Network,
     /// nginx with its RTMP module, and ffmpeg.
     Media,
+    /// node-media-server, for FLV.
+    Flv,
+    /// curl.
+    Web,
+    /// GStreamer's RTSP server.
+    Rtsp,
+    /// A browser without a screen.
+    Browser,
     /// The binary under test.
     Balancer,
 }
@@ -36,6 +58,17 @@ fn missing(need: Need) -> Option<String> {
             Some(format!("{} is not there: apt-get install libnginx-mod-rtmp", crate::origin::RTMP_MODULE))
         }
         Need::Media => tools(&[("ffmpeg", "ffmpeg"), ("nginx", "nginx")]),
+        Need::Flv => node_media::program()
+            .err()
+            .map(|error| error.to_string())
+            .or_else(|| tools(&[("node", "nodejs"), ("ffmpeg", "ffmpeg")])),
+        Need::Web => tools(&[("curl", "curl")]),
+        Need::Rtsp if !rtsp_bindings().exists() => {
+            let path = rtsp_bindings();
+            Some(format!("{} is not there: apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi", path.display()))
+        }
+        Need::Rtsp => tools(&[("ffmpeg", "ffmpeg")]),
+        Need::Browser => tools(&[("chromium", "chromium")]),
         Need::Balancer => binary().err().map(|error| error.to_string()),
     }
 }

@@ -1,15 +1,17 @@
 //! A data centre with everything running: a balancer, origins that registered themselves, and shorthands for what
 //! tests look at. One family at a time, because an origin registers one address.
 
-use crate::balancer::{Balancer, RTMP_PORT, Settings};
+use crate::balancer::{Balancer, HTTP_PORT, ORIGIN_API_PORT, RTMP_PORT, Settings};
 use crate::client::{self, Client, Running};
 use crate::data_centre::{DataCentre, Family, Layout};
 use crate::host;
-use crate::origin::{NginxOrigin, Registrar};
+use crate::origin::rtsp::{RTSP_PORT, RtspOrigin};
+use crate::origin::{Heartbeat, NginxOrigin, NodeMedia, Registrar};
 use crate::plan::Plan;
 use crate::synthetic::{Manners, SyntheticOrigin};
 use crate::transfer::{Endpoint, Transfer};
 use crate::wait;
+use crate::web::origin::{WebManners, WebOrigin};
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -21,12 +23,25 @@ const BEAT: Duration = Duration::from_secs(1);
 
 type Change = Box<dyn FnOnce(&mut Settings)>;
 
+/// What runs on every origin's host.
+#[derive(Clone, Debug)]
+enum Servers {
+    /// RTMP, and HTTP where there are manners for it.
+    Synthetic { web: Option<WebManners> },
+    /// RTMP, HLS, DASH; with `flv` also FLV.
+    Nginx { flv: bool },
+    /// RTMP and FLV.
+    NodeMedia,
+}
+
 /// What is to be built.
 pub struct Plot {
     layout: Layout,
     family: Family,
     manners: Manners,
-    nginx: bool,
+    servers: Servers,
+    rtsp: bool,
+    api: bool,
     settings: Vec<Change>,
 }
 
@@ -36,7 +51,9 @@ impl Default for Plot {
             layout: Layout::default(),
             family: Family::V4,
             manners: Manners::default(),
-            nginx: false,
+            servers: Servers::Synthetic { web: None },
+            rtsp: false,
+            api: false,
             settings: Vec::new(),
         }
     }
@@ -62,7 +79,32 @@ impl Plot {
 
     /// nginx-rtmp instead of synthetic origins.
     pub fn nginx(self) -> Self {
-        Self { nginx: true, ..self }
+        Self { servers: Servers::Nginx { flv: false }, ..self }
+    }
+
+    /// nginx-rtmp with FLV beside it: every protocol of the streams that it gets by RTMP.
+    pub fn nginx_with_flv(self) -> Self {
+        Self { servers: Servers::Nginx { flv: true }, ..self }
+    }
+
+    /// node-media-server instead.
+    pub fn node_media(self) -> Self {
+        Self { servers: Servers::NodeMedia, ..self }
+    }
+
+    /// Synthetic HTTP origins beside the synthetic RTMP ones.
+    pub fn web(self, manners: WebManners) -> Self {
+        Self { servers: Servers::Synthetic { web: Some(manners) }, ..self }
+    }
+
+    /// RTSP servers, beside whatever else there is.
+    pub fn rtsp(self) -> Self {
+        Self { rtsp: true, ..self }
+    }
+
+    /// Synthetic servers for the origins' own API, with nothing in them yet.
+    pub fn api(self) -> Self {
+        Self { api: true, ..self }
     }
 
     pub fn settings(mut self, change: impl FnOnce(&mut Settings) + 'static) -> Self {
@@ -83,17 +125,32 @@ impl Plot {
         let mut settings = Settings::of(&dc);
         self.settings.into_iter().for_each(|change| change(&mut settings));
         let balancer = Balancer::start(&dc, settings)?;
-        let (mut synthetic, mut nginx, mut registrars) = (Vec::new(), Vec::new(), Vec::new());
-        for number in 0..dc.origins.len() {
-            if self.nginx {
-                nginx.push(NginxOrigin::start(&dc, number)?);
-            } else {
-                let netns = &dc.origins[number].netns;
-                synthetic.push(SyntheticOrigin::start(netns, RTMP_PORT, self.manners.clone())?);
+        let family = self.family;
+        let mut scene = Scene {
+            balancer,
+            registrars: Vec::new(),
+            origins: Vec::new(),
+            web: Vec::new(),
+            nginx: Vec::new(),
+            flv: Vec::new(),
+            rtsp: Vec::new(),
+            apis: Vec::new(),
+            family,
+            dc,
+        };
+        for number in 0..scene.dc.origins.len() {
+            scene.start_servers(number, &self.servers, &self.manners)?;
+            let netns = &scene.dc.origins[number].netns;
+            if self.rtsp {
+                scene.rtsp.push(RtspOrigin::start(&scene.dc, number)?);
             }
-            registrars.push(Some(Registrar::of(&dc, number, self.family, BEAT)?));
+            if self.api {
+                scene.apis.push(WebOrigin::start(netns, ORIGIN_API_PORT, WebManners::default())?);
+            }
+            scene.registrars.push(None);
+            scene.register(number)?;
         }
-        Ok(Scene { balancer, registrars, origins: synthetic, nginx, family: self.family, dc })
+        Ok(scene)
     }
 }
 
@@ -103,7 +160,11 @@ pub struct Scene {
     /// By origin; None once it was silenced.
     pub registrars: Vec<Option<Registrar>>,
     pub origins: Vec<SyntheticOrigin>,
+    pub web: Vec<WebOrigin>,
     pub nginx: Vec<NginxOrigin>,
+    pub flv: Vec<NodeMedia>,
+    pub rtsp: Vec<RtspOrigin>,
+    pub apis: Vec<WebOrigin>,
     pub family: Family,
     pub dc: DataCentre,
 }
@@ -112,6 +173,45 @@ impl Scene {
     /// What clients dial.
     pub fn vip(&self) -> SocketAddr {
         SocketAddr::new(self.dc.vip(self.family), RTMP_PORT)
+    }
+
+    /// The same for HTTP.
+    pub fn http(&self) -> SocketAddr {
+        SocketAddr::new(self.dc.vip(self.family), HTTP_PORT)
+    }
+
+    /// What clients ask for.
+    pub fn http_url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.http())
+    }
+
+    fn start_servers(&mut self, number: usize, servers: &Servers, manners: &Manners) -> Result<()> {
+        let netns = &self.dc.origins[number].netns;
+        match servers {
+            Servers::Synthetic { web } => {
+                self.origins.push(SyntheticOrigin::start(netns, RTMP_PORT, manners.clone())?);
+                if let Some(web) = web {
+                    self.web.push(WebOrigin::start(netns, HTTP_PORT, web.clone())?);
+                }
+            }
+            Servers::Nginx { flv: false } => self.nginx.push(NginxOrigin::start(&self.dc, number)?),
+            Servers::Nginx { flv: true } => self.nginx.push(NginxOrigin::with_flv(&self.dc, number)?),
+            Servers::NodeMedia => self.flv.push(NodeMedia::origin(&self.dc, number)?),
+        }
+        Ok(())
+    }
+
+    /// Registers an origin (again) with everything that its host serves.
+    pub fn register(&mut self, number: usize) -> Result<()> {
+        let http = [self.web.len(), self.nginx.len(), self.flv.len()].into_iter().any(|count| count > number);
+        let (rtsp, api) = (self.rtsp.len() > number, self.apis.len() > number);
+        let offer = |beat: Heartbeat| {
+            let beat = if http { beat.http(HTTP_PORT) } else { beat };
+            let beat = if rtsp { beat.rtsp(RTSP_PORT) } else { beat };
+            if api { beat.api(ORIGIN_API_PORT) } else { beat }
+        };
+        self.registrars[number] = Some(Registrar::offering(&self.dc, number, self.family, BEAT, offer)?);
+        Ok(())
     }
 
     pub fn client(&self, plan: Plan) -> Client {

@@ -91,6 +91,7 @@ fn everything_on_one_host_by_generic_xdp_on_the_loopback() {
         service: "run1".into(),
         pid: "1".into(),
         rtmp: vec![ORIGIN_PORT.to_string()],
+        ..Heartbeat::default()
     };
     let _registrar = Registrar::start(host, loopback(API_PORT), heartbeat, Duration::from_secs(1)).unwrap();
     let clients: Vec<_> = (0..4)

@@ -1,40 +1,67 @@
-//! A real origin: nginx with its RTMP module, and a registrar that sends the balancer the heartbeat of SRS from the
-//! origin's own address. The registrar can also speak for any other server on that host.
+//! nginx with its RTMP module: RTMP on the usual port, and what it cuts of every stream, HLS and DASH, on an HTTP port.
+//! The cuts are reachable under the paths that the module's users know (`/hls`, `/dash`), and beside the streams' own
+//! (`/live/…`). With a media server of the other kind behind it, FLV too.
 
-use crate::data_centre::{DataCentre, Family, Host};
-use crate::http::{self, Response};
+use super::node_media::NodeMedia;
+use crate::balancer::{HTTP_PORT, RTMP_PORT};
+use crate::data_centre::DataCentre;
+use crate::ffmpeg::Packager;
+use crate::http;
 use crate::net::Netns;
+use crate::pattern;
 use crate::process::Process;
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
-const RTMP_PORT: u16 = 1935;
 const STAT_PORT: u16 = 8935;
+/// Where the media server for FLV listens, for nginx alone.
+const FLV_RTMP_PORT: u16 = 19350;
+const FLV_HTTP_PORT: u16 = 18000;
 const START_WITHIN: Duration = Duration::from_secs(10);
 pub const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
-/// nginx-rtmp on port 1935 of a host, in both families, with the application `live`.
+/// A static file that nginx serves at `/file.bin`, out of [`pattern`].
+pub const FILE_SEED: u64 = 4711;
+pub const FILE_BYTES: usize = 3_000_000;
+/// At `/`.
+pub const PAGE: &str = "<!doctype html><title>lab</title><p>a page of the origin\n";
+
+/// nginx on a host, in both families, with the application `live`.
 pub struct NginxOrigin {
     netns: Netns,
     directory: PathBuf,
+    flv: Option<NodeMedia>,
     process: Option<Process>,
 }
 
 impl NginxOrigin {
     /// `number` is the host's index in the data centre.
     pub fn start(dc: &DataCentre, number: usize) -> Result<Self> {
+        Self::begin(dc, number, None)
+    }
+
+    /// One origin for everything: what is published by RTMP is there as FLV and over WebSockets too.
+    pub fn with_flv(dc: &DataCentre, number: usize) -> Result<Self> {
+        let flv = NodeMedia::start(dc, number, "127.0.0.1", FLV_RTMP_PORT, FLV_HTTP_PORT)?;
+        Self::begin(dc, number, Some(flv))
+    }
+
+    fn begin(dc: &DataCentre, number: usize, flv: Option<NodeMedia>) -> Result<Self> {
         if !Path::new(RTMP_MODULE).exists() {
             bail!("{RTMP_MODULE} is not there: apt-get install nginx libnginx-mod-rtmp");
         }
         let directory = dc.directory().join(format!("nginx{number}"));
-        std::fs::create_dir_all(&directory)?;
-        std::fs::write(directory.join("nginx.conf"), configuration(&directory))?;
-        let mut this = Self { netns: dc.origins[number].netns.clone(), directory, process: None };
+        for folder in ["hls", "dash", "www"] {
+            std::fs::create_dir_all(directory.join(folder))?;
+        }
+        let mut file = vec![0u8; FILE_BYTES];
+        pattern::fill(&mut file, FILE_SEED, 0);
+        std::fs::write(directory.join("www/file.bin"), file)?;
+        std::fs::write(directory.join("www/index.html"), PAGE)?;
+        std::fs::write(directory.join("nginx.conf"), configuration(&directory, flv.is_some()))?;
+        let mut this = Self { netns: dc.origins[number].netns.clone(), directory, flv, process: None };
         this.launch()?;
         Ok(this)
     }
@@ -53,6 +80,7 @@ impl NginxOrigin {
     /// `kill -9`: the kernel closes its sockets, and further connections are refused.
     pub fn kill(&mut self) {
         drop(self.process.take());
+        drop(self.flv.take());
     }
 
     /// Its own view of its clients, in XML.
@@ -60,11 +88,30 @@ impl NginxOrigin {
         let to = SocketAddr::from(([127, 0, 0, 1], STAT_PORT));
         Ok(self.netns.run(|| http::request("GET", to, "/stat", None))??.body)
     }
+
+    /// What it serves at `/`.
+    pub fn www(&self) -> PathBuf {
+        self.directory.join("www")
+    }
+
+    /// Cuts a stream of this origin into HLS with fragmented MP4, which the module cannot: `/live/<name>/index.m3u8`.
+    pub fn package(&self, name: &str) -> Result<Packager> {
+        let folder = self.www().join("live").join(name);
+        let source = format!("rtmp://127.0.0.1:{RTMP_PORT}/live/{name}");
+        Packager::start(&self.netns, &self.directory, name, &source, &folder)
+    }
+
+    /// Every request that it got, as `address "request line" status`.
+    pub fn access_log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("access.log")).unwrap_or_default()
+    }
 }
 
 /// One process, so that killing it kills all of it.
-fn configuration(directory: &Path) -> String {
+fn configuration(directory: &Path, flv: bool) -> String {
     let d = directory.display();
+    let push = if flv { format!("push rtmp://127.0.0.1:{FLV_RTMP_PORT}/live;") } else { String::new() };
+    let flv = if flv { flv_location() } else { String::new() };
     format!(
         "load_module {RTMP_MODULE};
 user root;
@@ -77,18 +124,50 @@ rtmp {{
     server {{
         listen {RTMP_PORT};
         listen [::]:{RTMP_PORT} ipv6only=on;
-        application live {{ live on; }}
+        application live {{
+            live on;
+            hls on;
+            hls_path {d}/hls;
+            hls_fragment 1s;
+            hls_playlist_length 6s;
+            dash on;
+            dash_path {d}/dash;
+            dash_fragment 1s;
+            dash_playlist_length 6s;
+            {push}
+        }}
     }}
 }}
 http {{
-    access_log off;
+    log_format lab '$remote_addr \"$request\" $status';
+    access_log {d}/access.log lab;
     client_body_temp_path {d}/body;
     proxy_temp_path {d}/proxy;
     fastcgi_temp_path {d}/fastcgi;
     uwsgi_temp_path {d}/uwsgi;
     scgi_temp_path {d}/scgi;
+    types {{
+        application/vnd.apple.mpegurl m3u8;
+        application/dash+xml mpd;
+        video/mp2t ts;
+        video/mp4 mp4 m4s m4v;
+        audio/mp4 m4a;
+        text/html html;
+        text/javascript js;
+    }}
+    map $http_upgrade $upgrade {{ default upgrade; '' close; }}
+    server {{
+        listen {HTTP_PORT};
+        listen [::]:{HTTP_PORT} ipv6only=on;
+        location / {{ root {d}/www; }}
+        location /hls/ {{ alias {d}/hls/; }}
+        location /dash/ {{ alias {d}/dash/; }}
+        location ~ ^/live/([^/]+\\.(m3u8|ts))$ {{ alias {d}/hls/$1; }}
+        location ~ ^/live/([^/]+\\.(mpd|m4v|m4a))$ {{ alias {d}/dash/$1; }}
+{flv}    }}
     server {{
         listen 127.0.0.1:{STAT_PORT};
+        access_log off;
         location /stat {{ rtmp_stat all; }}
     }}
 }}
@@ -96,83 +175,19 @@ http {{
     )
 }
 
-/// What a heartbeat says.
-#[derive(Clone, Debug)]
-pub struct Heartbeat {
-    pub device_id: String,
-    pub ip: String,
-    pub server: String,
-    pub service: String,
-    pub pid: String,
-    pub rtmp: Vec<String>,
-}
-
-impl Heartbeat {
-    /// As the SRS of the host `number` would say it; every call is another run of the same server.
-    pub fn of(host: &Host, number: usize, family: Family) -> Self {
-        static RUN: AtomicU64 = AtomicU64::new(1);
-        let run = RUN.fetch_add(1, Relaxed);
-        Self {
-            device_id: format!("origin{number}"),
-            ip: host.ip(family).to_string(),
-            server: format!("vid-lab{number}"),
-            service: format!("run{run}"),
-            pid: run.to_string(),
-            rtmp: vec![RTMP_PORT.to_string()],
-        }
-    }
-
-    pub fn json(&self) -> String {
-        serde_json::json!({
-            "device_id": self.device_id, "ip": self.ip, "server": self.server, "service": self.service,
-            "pid": self.pid, "rtmp": self.rtmp,
-        })
-        .to_string()
-    }
-
-    /// Sends it once, from `netns`.
-    pub fn send(&self, netns: &Netns, api: SocketAddr) -> Result<Response> {
-        netns.run(|| http::request("POST", api, "/api/v1/srs/register", Some(&self.json())))?
-    }
-}
-
-/// Beats until it is dropped.
-pub struct Registrar {
-    stop: Option<mpsc::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Registrar {
-    /// The first beat is sent, and must be accepted, before this returns.
-    pub fn start(netns: &Netns, api: SocketAddr, heartbeat: Heartbeat, every: Duration) -> Result<Self> {
-        let first = heartbeat.send(netns, api)?;
-        if first.status != 200 {
-            bail!("registration of {}: {} {}", heartbeat.device_id, first.status, first.body);
-        }
-        let (stop, stopped) = mpsc::channel();
-        let netns = netns.clone();
-        let thread = std::thread::spawn(move || {
-            while stopped.recv_timeout(every) == Err(mpsc::RecvTimeoutError::Timeout) {
-                // A beat that fails is what a balancer restart looks like from here: the next one will do.
-                let _ = heartbeat.send(&netns, api);
-            }
-        });
-        Ok(Self { stop: Some(stop), thread: Some(thread) })
-    }
-
-    /// For the host `number` of the data centre, to its balancer.
-    pub fn of(dc: &DataCentre, number: usize, family: Family, every: Duration) -> Result<Self> {
-        let host = dc.origins.get(number).context("no such origin host")?;
-        let api = SocketAddr::new(dc.vip(family), crate::balancer::API_PORT);
-        Self::start(&host.netns, api, Heartbeat::of(host, number, family), every)
-    }
-}
-
-impl Drop for Registrar {
-    fn drop(&mut self) {
-        drop(self.stop.take());
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
-    }
+/// Nothing held back in either direction.
+fn flv_location() -> String {
+    format!(
+        "        location ~ \\.flv$ {{
+            proxy_pass http://127.0.0.1:{FLV_HTTP_PORT};
+            proxy_http_version 1.1;
+            proxy_set_header Host $host;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $upgrade;
+            proxy_buffering off;
+            proxy_request_buffering off;
+            client_max_body_size 0;
+        }}
+"
+    )
 }
