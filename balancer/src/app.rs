@@ -18,7 +18,7 @@ use crate::slowpath::{self, Admission, Bound, Context, PortPool};
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::Telemetry;
 use anyhow::Context as _;
-use balancer_common::abi::{Reason, ServiceKind};
+use balancer_common::abi::Reason;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -38,7 +38,10 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     // Before anything is touched: a system API that is open to strangers is a reason not to start.
     let access = Access::new(settings.system_api, settings.token.clone(), settings.allow_register.clone())?;
     let (offload, problem) = load(&settings)?;
-    let bound = slowpath::bind(&settings.rtmp, &settings.vips, segment_max(&settings))?;
+    let mut bound = Vec::new();
+    for (_, kind, listens) in settings.tcp_listens().into_iter().take(1) {
+        bound.extend(slowpath::bind(kind, listens, &settings.vips, segment_max(&settings))?);
+    }
     // It runs a small runtime of its own.
     let host = tokio::task::spawn_blocking(HostFacts::look).await.context("cannot look at the host's addresses")?;
     let (stop, stopped) = watch::channel(false);
@@ -46,11 +49,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     adopt::adopt(&ctx);
     ctx.reconciler.run();
     if let Some(offload) = &ctx.offload {
-        let services: Vec<_> = bound.iter().map(|b| (b.address, ServiceKind::Rtmp)).collect();
+        let services: Vec<_> = bound.iter().map(|b| (b.address, b.kind)).collect();
         offload.set_services(&services);
     }
 
-    let addresses: Vec<SocketAddr> = bound.iter().map(|b| b.address).collect();
+    let addresses: Vec<_> = bound.iter().map(|b| (b.kind, b.address)).collect();
     let api = tasks::start(&ctx, access, bound, &stopped).await?;
     banner::print(&ctx, &addresses);
     shutdown::serve_until_stopped(&ctx, stop, api).await

@@ -1,11 +1,12 @@
 //! A connection's life on one page: what follows what. Pure: the slow path carries out the [`Step`]s and reports back.
 //!
 //! ```text
-//! Recognizing ──► Placing ──► Connecting ──► Holding ──► Spliced ──► Closed
-//!      │            ▲  │          │  │          │ ▲         │
-//!      │            └──┼──────────┘  └──► Relaying┘         │ (origin silent: nothing of the client's is lost)
-//!      │            ▲──┼────────────────────────────────────┘
-//!      └──► Closing ◄──┘──────────────────► Closing
+//! Recognizing ─► Authorizing ─► Placing ──► Connecting ──► Holding ──► Spliced ──► Closed
+//!      │              │          ▲  │          │  │          │ ▲         │
+//!      │              │          └──┼──────────┘  └──► Relaying┘         │ (origin silent: nothing of the client's
+//!      │              │          ▲  │                                    │  is lost)
+//!      │              │          └──┼────────────────────────────────────┘
+//!      └──────────────┴► Closing ◄──┘
 //! ```
 //!
 //! Whatever fails while the hand-over is under way leads back to `Relaying`, with every byte still there.
@@ -15,6 +16,7 @@ use balancer_common::abi::Reason;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
     Recognizing,
+    Authorizing,
     Placing { attempt: u32 },
     Connecting { attempt: u32 },
     Holding { armed: bool, attempt: u32, failures: u32 },
@@ -31,12 +33,18 @@ pub enum Input {
     Recognized,
     /// They did not, or never will; the client can be told why.
     Unrecognizable,
+    /// The client may have what it named.
+    Allowed,
+    /// It may not.
+    Denied,
     /// An origin was chosen.
     Placed,
     /// None can be.
     Unplaceable,
     /// The origin took the client's commands; both legs may be joined byte for byte.
     Agreed,
+    /// As `Agreed`, but the trigger has an answer that user space waits for.
+    Answered,
     /// The origin took them, but the bytes of one leg make no sense on the other.
     Disagreed,
     /// The origin did not answer, or refused the connection.
@@ -56,6 +64,8 @@ pub enum Input {
 /// What to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
+    /// Ask whoever decides whether the client may have the stream.
+    Authorize,
     Place,
     Connect,
     /// Splice both quiet legs, then send the trigger.
@@ -84,13 +94,17 @@ impl State {
     pub fn next(self, input: Input) -> (State, Step) {
         use {Input as I, State as S};
         match (self, input) {
-            (S::Recognizing, I::Recognized) => (S::Placing { attempt: 1 }, Step::Place),
+            (S::Recognizing, I::Recognized) => (S::Authorizing, Step::Authorize),
             (S::Recognizing, I::Unrecognizable) => (S::Closing, Step::Refuse),
+
+            (S::Authorizing, I::Allowed) => (S::Placing { attempt: 1 }, Step::Place),
+            (S::Authorizing, I::Denied) => (S::Closing, Step::Refuse),
 
             (S::Placing { attempt }, I::Placed) => (S::Connecting { attempt }, Step::Connect),
             (S::Placing { .. }, I::Unplaceable) => (S::Closing, Step::Refuse),
 
             (S::Connecting { attempt }, I::Agreed) => (S::Holding { armed: true, attempt, failures: 0 }, Step::Arm),
+            (S::Connecting { .. }, I::Answered) => (S::Relaying { failures: 0 }, Step::Relay { for_good: false }),
             (S::Connecting { .. }, I::Disagreed) => {
                 (S::Relaying { failures: HANDOVERS_MAX }, Step::Relay { for_good: true })
             }
@@ -117,6 +131,7 @@ impl State {
 
             (
                 S::Recognizing
+                | S::Authorizing
                 | S::Placing { .. }
                 | S::Connecting { .. }
                 | S::Holding { .. }
@@ -156,15 +171,22 @@ mod tests {
     #[test]
     fn the_straight_way_is_armed_before_the_trigger() {
         use Input::*;
-        assert_eq!(walk(&[Recognized, Placed, Agreed]).1, Step::Arm);
-        assert_eq!(walk(&[Recognized, Placed, Agreed, Spliced]).1, Step::Leave);
-        assert_eq!(walk(&[Recognized, Placed, Agreed, Spliced, Left]), (State::Closed, Step::Finish));
+        assert_eq!(walk(&[Recognized, Allowed, Placed, Agreed]).1, Step::Arm);
+        assert_eq!(walk(&[Recognized, Allowed, Placed, Agreed, Spliced]).1, Step::Leave);
+        assert_eq!(walk(&[Recognized, Allowed, Placed, Agreed, Spliced, Left]), (State::Closed, Step::Finish));
+    }
+
+    #[test]
+    fn nobody_is_placed_who_may_not_have_the_stream() {
+        use Input::*;
+        assert_eq!(walk(&[Recognized]).1, Step::Authorize);
+        assert_eq!(walk(&[Recognized, Denied]), (State::Closing, Step::Refuse));
     }
 
     #[test]
     fn a_failed_hand_over_goes_back_to_relaying_and_gives_up_in_the_end() {
         use Input::*;
-        let (mut state, mut step) = walk(&[Recognized, Placed, Agreed, HandoverFailed(Reason::SpliceLong)]);
+        let (mut state, mut step) = walk(&[Recognized, Allowed, Placed, Agreed, HandoverFailed(Reason::SpliceLong)]);
         let mut tries = 1;
         while step == (Step::Relay { for_good: false }) {
             (state, step) = state.next(HandoverDue);
@@ -179,7 +201,7 @@ mod tests {
     #[test]
     fn a_dead_origin_is_replaced_until_the_attempts_are_used_up() {
         use Input::*;
-        let (mut state, mut step) = walk(&[Recognized, Placed]);
+        let (mut state, mut step) = walk(&[Recognized, Allowed, Placed]);
         for _ in 1..PLACEMENTS_MAX {
             (state, step) = state.next(OriginFailed);
             assert_eq!(step, Step::Place);
@@ -193,14 +215,21 @@ mod tests {
     fn an_origin_that_stays_silent_after_an_armed_splice_can_still_be_replaced() {
         use Input::*;
         assert_eq!(
-            walk(&[Recognized, Placed, Agreed, Spliced, OriginFailed]),
+            walk(&[Recognized, Allowed, Placed, Agreed, Spliced, OriginFailed]),
             (State::Placing { attempt: 2 }, Step::Place)
         );
     }
 
     #[test]
+    fn a_trigger_with_an_answer_is_relayed_first_and_handed_over_later() {
+        use Input::*;
+        assert_eq!(walk(&[Recognized, Allowed, Placed, Answered]).1, Step::Relay { for_good: false });
+        assert_eq!(walk(&[Recognized, Allowed, Placed, Answered, HandoverDue]).1, Step::Hold);
+    }
+
+    #[test]
     fn legs_that_disagree_are_relayed_for_good() {
         use Input::*;
-        assert_eq!(walk(&[Recognized, Placed, Disagreed]).1, Step::Relay { for_good: true });
+        assert_eq!(walk(&[Recognized, Allowed, Placed, Disagreed]).1, Step::Relay { for_good: true });
     }
 }

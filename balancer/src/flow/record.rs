@@ -1,6 +1,7 @@
 //! What is known of every flow, for the API, placement and the metrics.
 
 use crate::recognize::StreamKey;
+use balancer_common::abi::ServiceKind;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +34,39 @@ impl Protocol {
             Self::Webrtc => "webrtc",
             Self::Rtsp => "rtsp",
         }
+    }
+
+    /// How a flow in the kernel remembers it: the number of its service, and one more for the service that speaks two.
+    pub const fn number(self) -> u32 {
+        match self {
+            Self::Rtmp => ServiceKind::Rtmp as u32,
+            Self::Flv => ServiceKind::Http as u32,
+            Self::Hls | Self::Http => ServiceKind::Api as u32,
+            Self::Srt => ServiceKind::Srt as u32,
+            Self::Webrtc => ServiceKind::WebRtc as u32,
+            Self::Rtsp => ServiceKind::Rtsp as u32,
+            Self::Ts => 15,
+        }
+    }
+
+    pub const fn from_number(number: u32) -> Option<Self> {
+        const ALL: [Protocol; 7] = [
+            Protocol::Rtmp,
+            Protocol::Flv,
+            Protocol::Http,
+            Protocol::Srt,
+            Protocol::Webrtc,
+            Protocol::Rtsp,
+            Protocol::Ts,
+        ];
+        let mut i = 0;
+        while i < ALL.len() {
+            if ALL[i].number() == number {
+                return Some(ALL[i]);
+            }
+            i += 1;
+        }
+        None
     }
 }
 

@@ -6,7 +6,7 @@ use crate::flow::{Counter, FlowRecord, FlowState, Path, Protocol, Role};
 use crate::offload::{Half, SplicedFlow};
 use crate::recognize::StreamKey;
 use crate::slowpath::PortPool;
-use balancer_common::abi::{FlowFlags, Seen, ServiceKind};
+use balancer_common::abi::{FlowFlags, Seen};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,8 @@ impl Live {
                 Some(record) => {
                     let port = ports.adopt(record.source, record.origin_address);
                     self.store.flow_opened(super::ticket(&record));
-                    self.store.learn_endpoint(record.origin, ServiceKind::Rtmp, record.origin_address);
+                    let service = crate::placement::service_of(record.protocol);
+                    self.store.learn_endpoint(record.origin, service, record.origin_address);
                     let mut state = self.state();
                     let id = state.table.insert(record);
                     state.spliced.insert(flow.client, Box::new(Spliced::adopted(id, &flow, port)));
@@ -64,7 +65,7 @@ impl Live {
             origin_id: known.origins.get(&splice.origin)?.clone(),
             origin_address,
             source,
-            protocol: protocol_of(FlowFlags::service(splice.flags))?,
+            protocol: Protocol::from_number(FlowFlags::service(splice.flags))?,
             role: if publish { Role::Publish } else { Role::Play },
             stream: known.streams.get(&splice.stream)?.clone(),
             stream_index: splice.stream,
@@ -76,16 +77,6 @@ impl Live {
             active_at: now,
         })
     }
-}
-
-fn protocol_of(service: u32) -> Option<Protocol> {
-    Some(match ServiceKind::from_u32(service)? {
-        ServiceKind::Rtmp => Protocol::Rtmp,
-        ServiceKind::Http | ServiceKind::Api => Protocol::Http,
-        ServiceKind::Srt => Protocol::Srt,
-        ServiceKind::WebRtc => Protocol::Webrtc,
-        ServiceKind::Rtsp => Protocol::Rtsp,
-    })
 }
 
 fn age(seen: u32) -> Duration {

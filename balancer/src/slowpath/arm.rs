@@ -20,7 +20,6 @@ use crate::flow::splice::{ARM_MAX, Moment, armed_moment};
 use balancer_common::abi::Reason;
 use std::io;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
 
 /// How long to wait for both legs to be quiet. A delayed ACK takes 40 ms.
 const QUIET_MAX: Duration = Duration::from_millis(250);
@@ -30,6 +29,9 @@ const EAGER: Duration = Duration::from_micros(300);
 pub async fn arm(c: &mut Connection) -> Input {
     if c.ctx.offload.is_none() {
         return failed(c, Reason::SpliceOff);
+    }
+    if !c.client.wire.is_plain() {
+        return failed(c, Reason::SpliceTls);
     }
     c.show(FlowState::Holding);
     let since = Instant::now();
@@ -64,23 +66,20 @@ async fn try_arm(c: &mut Connection) -> Result<(), NotNow> {
     quiet(c).await?;
     hold_client(c).await?;
 
-    let (Some(origin), Some(request)) = (&c.origin, &c.request) else {
+    let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else {
         return Err(NotNow::Reason(Reason::SpliceEnded));
     };
-    let Some(leg) = &origin.leg else { return Err(NotNow::Reason(Reason::SpliceEnded)) };
-    if request.trigger.len() > socket::info(leg)?.segment as usize {
+    if c.trigger.len() > socket::info(leg)?.segment as usize {
         return Err(NotNow::Reason(Reason::SpliceLong));
     }
-    let pending = request.trigger.len() as u32;
-    splice(c, pending)?;
+    splice(c, c.trigger.len() as u32)?;
     c.relay.trigger_sent = true;
     c.ctx.counters.count(Reason::SplicedArmed);
     // An empty send buffer takes one segment whole. Whatever goes wrong here shows as an origin that stays silent.
-    if let (Some(origin), Some(request)) = (&c.origin, &c.request)
-        && let Some(leg) = &origin.leg
-        && let Err(error) = socket2::SockRef::from(&leg.stream).send(&request.trigger)
+    if let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref())
+        && let Err(error) = socket2::SockRef::from(leg).send(&c.trigger)
     {
-        tracing::debug!(origin = %origin.placement.origin_id, %error, "the trigger was not sent");
+        tracing::debug!(origin = %leg.peer, %error, "the trigger was not sent");
     }
     Ok(())
 }
@@ -96,7 +95,7 @@ async fn quiet(c: &mut Connection) -> Result<(), NotNow> {
         let drained = leg.drain(&mut late);
         if !late.is_empty() {
             // Late answers of the origin's: they stand before anything that the splice will carry, and before its end.
-            c.client.stream.write_all(&late).await?;
+            c.client.wire.write_all(&late).await?;
             late.clear();
         }
         drained?;
@@ -112,14 +111,18 @@ async fn quiet(c: &mut Connection) -> Result<(), NotNow> {
 
 /// Holds the client's leg and reads everything that was let through.
 async fn hold_client(c: &mut Connection) -> Result<(), NotNow> {
-    let (Some(track), Some(request)) = (&c.client.track, &mut c.request) else {
-        return Err(NotNow::Reason(Reason::SpliceEnded));
-    };
+    let Some(track) = &c.client.track else { return Err(NotNow::Reason(Reason::SpliceEnded)) };
+    let mute = c.wish.as_ref().is_some_and(|wish| wish.mute);
+    let mut other = Vec::new();
     c.client.prepare()?;
     track.hold(ARM_MAX * 10);
     let since = Instant::now();
     loop {
-        c.client.drain(&mut request.trigger)?;
+        if c.client.drain(if mute { &mut other } else { &mut c.trigger })? && mute {
+            // Another request: not this origin's. Who pipelines behind a request that closes the connection asks again
+            // (RFC 9112 section 9.3.2).
+            return Err(NotNow::Reason(Reason::SpliceRequest));
+        }
         match armed_moment(&c.client.look()?, since.elapsed()) {
             Moment::Now => return Ok(()),
             Moment::Abandon(reason) => return Err(NotNow::Reason(reason)),

@@ -1,32 +1,29 @@
 //! A connection from its first byte to its end: carries out the steps of [`crate::flow::life`] and reports back.
 
 use super::admission::Admitted;
+use super::dialect::{self, Dialect, Refusal, Wish};
 use super::legs::TcpLeg;
 use super::origin_leg::{self, OriginLeg};
-use super::{Context, arm, handover, leave, relay, socket};
+use super::visitor::Visitor;
+use super::{Context, arm, handover, leave, relay};
+use crate::flow::FlowState;
 use crate::flow::life::{Input, State, Step};
-use crate::flow::{FlowState, Protocol};
 use crate::placement::PlaceRequest;
-use crate::recognize::StreamKey;
-use crate::recognize::rtmp::{Progress, Refusal, Request, RtmpError, ServerConfig, ServerSide};
 use balancer_common::abi::Reason;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
 use tracing::{debug, info};
 
 /// The client, as long as user space holds it.
 pub struct Connection {
     pub ctx: Arc<Context>,
     pub client: TcpLeg,
-    pub server: ServerSide,
-    /// Chunk size that the client was told.
-    pub told_chunk_size: u32,
-    pub request: Option<Box<Request>>,
-    /// What it names.
-    pub stream: Option<Arc<StreamKey>>,
+    pub visitor: Visitor,
+    pub dialect: Dialect,
+    pub wish: Option<Wish>,
+    /// What the origin is to hear of the client behind what the dialect has told it: the words that start the media.
+    pub trigger: Vec<u8>,
     pub origin: Option<OriginLeg>,
     /// Origins that failed this client.
     pub excluded: Vec<u16>,
@@ -36,29 +33,32 @@ pub struct Connection {
     pub refusal: Refusal,
 }
 
-/// Serves one accepted RTMP connection.
-pub async fn rtmp(ctx: Arc<Context>, client: TcpLeg, admitted: Admitted) {
-    let told_chunk_size = ctx.usual_chunk_size.load(Relaxed);
-    let config = ServerConfig { chunk_size: told_chunk_size, preamble_bytes_max: ctx.settings.preamble_bytes_max };
-    let relay = relay::Relay::new(ctx.settings.relay_buffer_bytes);
-    let mut connection = Connection {
-        ctx,
-        client,
-        server: ServerSide::new(config),
-        told_chunk_size,
-        request: None,
-        stream: None,
-        origin: None,
-        excluded: Vec::new(),
-        relay,
-        admitted: Some(admitted),
-        refusal: Refusal::Refused,
-    };
-    connection.live().await;
-}
-
 impl Connection {
-    async fn live(&mut self) {
+    pub fn new(
+        ctx: Arc<Context>,
+        client: TcpLeg,
+        visitor: Visitor,
+        dialect: Dialect,
+        admitted: Option<Admitted>,
+    ) -> Self {
+        let relay = relay::Relay::new(ctx.settings.relay_buffer_bytes);
+        Self {
+            ctx,
+            client,
+            visitor,
+            dialect,
+            wish: None,
+            trigger: Vec::new(),
+            origin: None,
+            excluded: Vec::new(),
+            relay,
+            admitted,
+            refusal: Refusal::Refused,
+        }
+    }
+
+    /// Lives the connection to its end.
+    pub async fn live(&mut self) {
         let mut state = State::Recognizing;
         let mut input = self.recognize().await;
         loop {
@@ -66,6 +66,7 @@ impl Connection {
             (state, step) = state.next(input);
             debug!(client = %self.client.peer, ?input, ?state, "flow");
             input = match step {
+                Step::Authorize => self.authorize().await,
                 Step::Place => self.place().await,
                 Step::Connect => origin_leg::connect(self).await,
                 Step::Arm => arm::arm(self).await,
@@ -86,8 +87,14 @@ impl Connection {
     /// Feeds the recognizer until it names a stream.
     async fn recognize(&mut self) -> Input {
         let limit = self.ctx.settings.preamble_timeout;
-        match tokio::time::timeout(limit, self.read_preamble()).await {
-            Ok(Ok(input)) => input,
+        match tokio::time::timeout(limit, dialect::recognize(self)).await {
+            Ok(Ok(input)) => {
+                if let (Input::Recognized, Some(wish)) = (input, &self.wish) {
+                    let (client, protocol) = (self.visitor.client(), wish.protocol.label());
+                    info!(%client, protocol, role = wish.role.label(), stream = ?wish.key, "recognized");
+                }
+                input
+            }
             Ok(Err(error)) => {
                 debug!(client = %self.client.peer, %error, "gone before it named a stream");
                 Input::Ended
@@ -101,43 +108,9 @@ impl Connection {
         }
     }
 
-    async fn read_preamble(&mut self) -> io::Result<Input> {
-        let mut bytes = Vec::new();
-        loop {
-            self.client.stream.readable().await?;
-            bytes.clear();
-            match self.client.stream.try_read_buf(&mut bytes) {
-                Ok(0) => return Ok(Input::Ended),
-                Ok(_) => {}
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-                Err(e) => return Err(e),
-            }
-            let progress = self.server.feed(&bytes);
-            let out = self.server.take_output();
-            if !out.is_empty() {
-                self.client.stream.write_all(&out).await?;
-            } else {
-                // Nothing to piggyback the ACK on: a client that waits for it (Nagle) must not wait for 40 ms.
-                socket::quick_ack(&self.client)?;
-            }
-            match progress {
-                Ok(Progress::Wait) => {}
-                Ok(Progress::Recognized(request)) => {
-                    info!(client = %self.client.peer, role = request.role.label(), stream = ?request.key, "recognized");
-                    self.stream = Some(Arc::new(request.key.clone()));
-                    self.request = Some(request);
-                    return Ok(Input::Recognized);
-                }
-                Err(error) => {
-                    if matches!(error, RtmpError::Preamble { .. }) {
-                        self.ctx.counters.count(Reason::LimitPreambleBytes);
-                    }
-                    info!(client = %self.client.peer, %error, "not a stream");
-                    self.refusal = refusal_for(error);
-                    return Ok(Input::Unrecognizable);
-                }
-            }
-        }
+    /// Asks the hook, where there is one.
+    async fn authorize(&mut self) -> Input {
+        Input::Allowed
     }
 
     /// Where every origin has failed, or none is there, the client waits for the first back-off to end: a lossy network
@@ -154,25 +127,25 @@ impl Connection {
     }
 
     async fn place_now(&mut self) -> Input {
-        let (Some(request), Some(key)) = (&self.request, &self.stream) else { return Input::Ended };
-        let wish = PlaceRequest {
-            key,
-            role: request.role,
-            protocol: Protocol::Rtmp,
+        let Some(wish) = &self.wish else { return Input::Ended };
+        let request = PlaceRequest {
+            key: &wish.key,
+            role: wish.role,
+            protocol: wish.protocol,
             vip: self.client.own.ip(),
             exclude: &self.excluded,
         };
-        match self.ctx.store.place(&wish, self.ctx.now()).await {
+        match self.ctx.store.place(&request, self.ctx.now()).await {
             Ok(placement) => {
                 info!(
-                    client = %self.client.peer, stream = ?request.key, origin = %placement.origin_id,
+                    client = %self.visitor.client(), stream = ?wish.key, origin = %placement.origin_id,
                     reason = placement.reason.label(), "placed"
                 );
                 self.origin = Some(OriginLeg::placed(placement));
                 Input::Placed
             }
             Err(error) => {
-                info!(client = %self.client.peer, stream = ?request.key, %error, "no origin");
+                info!(client = %self.visitor.client(), stream = ?wish.key, %error, "no origin");
                 self.refusal = Refusal::NoOrigin;
                 Input::Unplaceable
             }
@@ -183,27 +156,10 @@ impl Connection {
     async fn refuse(&mut self) -> Input {
         if let Some(origin) = self.origin.take() {
             origin.finish(&self.ctx);
+            self.refusal = Refusal::OriginFailed;
         }
-        self.server.refuse(self.refusal);
-        let out = self.server.take_output();
-        let last_words = async {
-            self.client.stream.write_all(&out).await?;
-            self.client.stream.shutdown().await?;
-            // Until the client has closed too: unread bytes of its would turn our FIN into a RST that overtakes them.
-            let mut rest = Vec::new();
-            loop {
-                self.client.stream.readable().await?;
-                rest.clear();
-                match self.client.stream.try_read_buf(&mut rest) {
-                    Ok(0) => return io::Result::Ok(()),
-                    Ok(_) => {}
-                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                    Err(e) => return Err(e),
-                }
-            }
-        };
-        // Whether the client listens is its own affair; the place is given back either way.
-        let _ = tokio::time::timeout(LAST_WORDS_MAX, last_words).await;
+        let words = dialect::last_words(self);
+        close_politely(&mut self.client, &words).await;
         Input::Ended
     }
 
@@ -215,12 +171,20 @@ impl Connection {
     }
 }
 
-fn refusal_for(error: RtmpError) -> Refusal {
-    match error {
-        RtmpError::Key(_) | RtmpError::NotUtf8 => Refusal::BadName,
-        RtmpError::Preamble { .. } | RtmpError::Streams | RtmpError::ChunkStreams => Refusal::Limit,
-        _ => Refusal::Refused,
-    }
+/// Says `words`, then waits until the client has closed too: unread bytes of its would turn our FIN into a RST that
+/// overtakes them.
+pub async fn close_politely(client: &mut TcpLeg, words: &[u8]) {
+    let last_words = async {
+        client.wire.write_all(words).await?;
+        client.wire.shutdown_write()?;
+        let mut rest = Vec::new();
+        while client.wire.read_some(&mut rest).await? > 0 {
+            rest.clear();
+        }
+        io::Result::Ok(())
+    };
+    // Whether the client listens is its own affair; the place is given back either way.
+    let _ = tokio::time::timeout(LAST_WORDS_MAX, last_words).await;
 }
 
 /// A first back-off takes 1 s.

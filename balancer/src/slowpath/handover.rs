@@ -8,7 +8,7 @@ use crate::flow::life::Input;
 use crate::flow::splice::{HOLD_MAX, Moment, Plan, held_moment};
 use crate::flow::{FlowState, Path, Role};
 use crate::offload::NewHalf;
-use balancer_common::abi::{FlowFlags, FlowKey, Reason, ServiceKind};
+use balancer_common::abi::{FlowFlags, FlowKey, Reason};
 use std::time::{Duration, Instant};
 use tracing::{debug, warn};
 
@@ -17,6 +17,9 @@ const NET: Duration = Duration::from_millis(200);
 
 /// Holds both legs, relays what is left, splices.
 pub async fn hold(c: &mut Connection) -> Input {
+    if !c.client.wire.is_plain() {
+        return failed(c, Reason::SpliceTls);
+    }
     c.show(FlowState::Holding);
     let since = Instant::now();
     let outcome = try_hold(c).await;
@@ -54,10 +57,10 @@ async fn try_hold(c: &mut Connection) -> Result<(), NotNow> {
     }
     let since = Instant::now();
     loop {
-        let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else {
+        let Some(leg) = c.origin.as_mut().and_then(|o| o.leg.as_mut()) else {
             return Err(NotNow::Reason(Reason::SpliceEnded));
         };
-        c.relay.pump(&c.client.stream, &leg.stream)?;
+        c.relay.pump(&mut c.client.wire, &mut leg.wire)?;
         if c.relay.to_origin.source_ended() || c.relay.to_client.source_ended() {
             return Err(NotNow::Reason(Reason::SpliceEnded));
         }
@@ -97,9 +100,11 @@ pub fn splice(c: &mut Connection, pending: u32) -> Result<(), NotNow> {
 
     let (at_client, at_origin) = (c.client.read()?, leg.read()?);
     let plan = Plan::new(&at_client, &at_origin, pending);
-    let role = c.request.as_ref().map_or(Role::Play, |r| r.role);
-    let flags = ((ServiceKind::Rtmp as u32) << FlowFlags::SERVICE_SHIFT)
-        | if role == Role::Publish { FlowFlags::PUBLISH } else { 0 };
+    let wish = c.wish.as_ref().ok_or_else(ended)?;
+    let mut flags = wish.protocol.number() << FlowFlags::SERVICE_SHIFT;
+    if wish.role == Role::Publish {
+        flags |= FlowFlags::PUBLISH;
+    }
     let half = |ingress: FlowKey, egress: FlowKey, translation, way_out| NewHalf {
         ingress,
         egress,
@@ -110,7 +115,10 @@ pub fn splice(c: &mut Connection, pending: u32) -> Result<(), NotNow> {
         stream: origin.placement.stream,
         way_out,
     };
-    let to_origin = half(client_key, origin_key.reversed(), plan.to_origin, leg.track_seen());
+    let mut to_origin = half(client_key, origin_key.reversed(), plan.to_origin, leg.track_seen());
+    if wish.mute {
+        to_origin.flags |= FlowFlags::MUTE | (at_client.copied_seq << FlowFlags::BASE_SHIFT);
+    }
     let to_client = half(origin_key, client_key.reversed(), plan.to_client, c.client.track_seen());
     if let Err(error) = offload.splice(&to_origin, &to_client, true) {
         warn!(%error, client = %c.client.peer, "the fast path took no flow");

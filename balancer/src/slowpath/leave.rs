@@ -3,6 +3,7 @@
 use super::arm::pause;
 use super::connection::Connection;
 use super::legs::TcpLeg;
+use super::pipe::AnotherRequest;
 use super::socket;
 use crate::flow::life::Input;
 use crate::flow::splice::before;
@@ -56,14 +57,27 @@ pub async fn leave(c: &mut Connection) -> Input {
 /// Are both peers done with our sockets? What slipped into one is passed on through the other.
 fn look(c: &mut Connection, slip: &mut Vec<u8>) -> io::Result<Looked> {
     let Some(leg) = c.origin.as_mut().and_then(|o| o.leg.as_mut()) else { return Ok(Looked::Settled) };
-    let mut moved = pass_on(&c.client, leg, slip)?;
-    if let Some(request) = &mut c.request {
+    let mut moved = if c.wish.as_ref().is_some_and(|wish| wish.mute) {
+        expect_nothing(&c.client, slip)?
+    } else {
+        let moved = pass_on(&c.client, leg, slip)?;
         // Another origin would have to hear it too.
-        request.trigger.extend_from_slice(slip);
-    }
+        c.trigger.extend_from_slice(slip);
+        moved
+    };
     moved |= pass_on(leg, &mut c.client, slip)?;
     let settled = !moved && acknowledged(&c.client)? && acknowledged(leg)?;
     Ok(if settled { Looked::Settled } else { Looked::Waiting })
+}
+
+/// A client that may say nothing more did so before its half-flow was there: not this origin's business.
+fn expect_nothing(from: &TcpLeg, slip: &mut Vec<u8>) -> io::Result<bool> {
+    match from.read_now(slip) {
+        Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+        Ok(_) => Err(io::Error::other(AnotherRequest)),
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// Bytes that came to a socket before its half-flow was there: their place is the next one of our stream.
@@ -73,7 +87,7 @@ fn pass_on(from: &TcpLeg, to: &mut TcpLeg, slip: &mut Vec<u8>) -> io::Result<boo
         // The FIN of a peer that the kernel did not forward is passed on by the reset that follows.
         Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
         Ok(_) => {
-            let sent = socket2::SockRef::from(&to.stream).send(slip)?;
+            let sent = socket2::SockRef::from(&*to).send(slip)?;
             to.sent_to = to.sent_to.wrapping_add(sent as u32);
             if sent < slip.len() { Err(io::ErrorKind::WriteZero.into()) } else { Ok(true) }
         }

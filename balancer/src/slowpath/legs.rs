@@ -1,16 +1,19 @@
 //! One of a connection's two TCP legs: its socket, and what the kernel records of the peer behind it.
 
 use super::socket;
+use super::wire::Wire;
 use crate::flow::splice::{Leg, Look};
 use crate::offload::TrackHandle;
 use balancer_common::abi::{Reason, Track};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use tokio::net::TcpStream;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 pub struct TcpLeg {
-    pub stream: TcpStream,
+    pub wire: Wire,
     pub peer: SocketAddr,
     pub own: SocketAddr,
     /// `None` when nothing is offloaded on this leg.
@@ -21,7 +24,40 @@ pub struct TcpLeg {
 
 impl AsFd for TcpLeg {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.stream.as_fd()
+        self.wire.as_fd()
+    }
+}
+
+/// The bytes alone, for who serves HTTP on it.
+impl AsyncRead for TcpLeg {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_read(cx, into)
+    }
+}
+
+impl AsyncWrite for TcpLeg {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().wire).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.get_mut().wire).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.wire.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().wire).poll_shutdown(cx)
     }
 }
 
@@ -38,8 +74,8 @@ impl From<io::Error> for NotNow {
 }
 
 impl TcpLeg {
-    pub fn new(stream: TcpStream, peer: SocketAddr, own: SocketAddr, track: Option<TrackHandle>) -> Self {
-        Self { stream, peer, own, track, sent_to: 0 }
+    pub fn new(wire: Wire, peer: SocketAddr, own: SocketAddr, track: Option<TrackHandle>) -> Self {
+        Self { wire, peer, own, track, sent_to: 0 }
     }
 
     /// True when nothing is unread or unacknowledged.
@@ -95,7 +131,7 @@ impl TcpLeg {
     /// Reads what is there without waiting: 0 when the peer closed, `WouldBlock` when nothing is there.
     pub fn read_now(&self, into: &mut Vec<u8>) -> io::Result<usize> {
         let mut chunk = [0; 16 * 1024];
-        let socket = socket2::SockRef::from(&self.stream);
+        let socket = socket2::SockRef::from(self);
         let n = (&*socket).read(&mut chunk)?;
         into.extend_from_slice(&chunk[..n]);
         Ok(n)
@@ -117,6 +153,6 @@ impl TcpLeg {
     /// The next close sends a RST instead of a FIN.
     pub fn reset_on_close(&self) {
         // A socket that is dead already needs no RST.
-        let _ = socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO));
+        let _ = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
     }
 }

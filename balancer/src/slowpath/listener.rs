@@ -1,10 +1,11 @@
 //! Listens on the VIP ports and starts a task for every connection.
 
 use super::legs::TcpLeg;
-use super::{Context, connection, socket};
+use super::wire::Wire;
+use super::{Context, front, socket};
 use crate::config::Listen;
 use anyhow::Context as _;
-use balancer_common::abi::{FlowKey, Reason};
+use balancer_common::abi::{FlowKey, Reason, ServiceKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use tracing::{debug, warn};
 /// A listening socket.
 pub struct Bound {
     pub address: SocketAddr,
+    pub kind: ServiceKind,
     listener: TcpListener,
 }
 
@@ -29,11 +31,16 @@ pub fn addresses(listen: &[Listen], vips: &[IpAddr]) -> Vec<SocketAddr> {
 }
 
 /// Binds every address; `segment_max` is what the narrowest of the balancer's interfaces takes.
-pub fn bind(listen: &[Listen], vips: &[IpAddr], segment_max: Option<u32>) -> anyhow::Result<Vec<Bound>> {
-    addresses(listen, vips).into_iter().map(|address| bind_one(address, segment_max)).collect()
+pub fn bind(
+    kind: ServiceKind,
+    listen: &[Listen],
+    vips: &[IpAddr],
+    segment_max: Option<u32>,
+) -> anyhow::Result<Vec<Bound>> {
+    addresses(listen, vips).into_iter().map(|address| bind_one(kind, address, segment_max)).collect()
 }
 
-fn bind_one(address: SocketAddr, segment_max: Option<u32>) -> anyhow::Result<Bound> {
+fn bind_one(kind: ServiceKind, address: SocketAddr, segment_max: Option<u32>) -> anyhow::Result<Bound> {
     let open = || -> std::io::Result<TcpListener> {
         let socket = socket2::Socket::new(
             socket2::Domain::for_address(address),
@@ -54,7 +61,7 @@ fn bind_one(address: SocketAddr, segment_max: Option<u32>) -> anyhow::Result<Bou
     let listener = open().with_context(|| {
         format!("cannot listen on {address}: is the address on this host (`ip addr`), is the port free (`ss -ltnp`)?")
     })?;
-    Ok(Bound { address, listener })
+    Ok(Bound { address, kind, listener })
 }
 
 /// Accepts until `stop` turns true.
@@ -65,7 +72,7 @@ pub async fn serve(ctx: Arc<Context>, bound: Bound, mut stop: watch::Receiver<bo
             _ = stop.wait_for(|stop| *stop) => return,
         };
         match accepted {
-            Ok((stream, peer)) => start(&ctx, stream, peer, bound.address),
+            Ok((stream, peer)) => start(&ctx, stream, peer, &bound),
             Err(error) => {
                 // Out of descriptors, most likely: the queue waits, and so do we, or the loop would spin.
                 warn!(%error, address = %bound.address, "accept failed: raise the limit of open files (LimitNOFILE)?");
@@ -75,7 +82,7 @@ pub async fn serve(ctx: Arc<Context>, bound: Bound, mut stop: watch::Receiver<bo
     }
 }
 
-fn start(ctx: &Arc<Context>, stream: TcpStream, peer: SocketAddr, bound: SocketAddr) {
+fn start(ctx: &Arc<Context>, stream: TcpStream, peer: SocketAddr, bound: &Bound) {
     let admitted = match ctx.admission.admit(peer.ip()) {
         Ok(admitted) => admitted,
         Err(reason) => return turn_away(ctx, stream, reason),
@@ -83,13 +90,14 @@ fn start(ctx: &Arc<Context>, stream: TcpStream, peer: SocketAddr, bound: SocketA
     if ctx.live.len() >= ctx.settings.flows_max {
         return turn_away(ctx, stream, Reason::LimitFlows);
     }
-    let own = stream.local_addr().unwrap_or(bound);
+    let own = stream.local_addr().unwrap_or(bound.address);
     if let Err(error) = stream.set_nodelay(true) {
         debug!(%error, client = %peer, "gone already");
         return;
     }
     let track = match (&ctx.offload, FlowKey::tcp(peer, own)) {
-        (Some(offload), Some(key)) => {
+        // The API's answers are never spliced.
+        (Some(offload), Some(key)) if bound.kind != ServiceKind::Api => {
             ctx.live.forget_leg(key);
             offload
                 .track(key)
@@ -101,8 +109,8 @@ fn start(ctx: &Arc<Context>, stream: TcpStream, peer: SocketAddr, bound: SocketA
         }
         _ => None,
     };
-    let leg = TcpLeg::new(stream, peer, own, track);
-    tokio::spawn(connection::rtmp(ctx.clone(), leg, admitted));
+    let leg = TcpLeg::new(Wire::Tcp(stream), peer, own, track);
+    tokio::spawn(front::serve(ctx.clone(), leg, bound.kind, admitted));
 }
 
 /// A limit is reached: the connection is reset, which costs nothing and tells the client to try again.

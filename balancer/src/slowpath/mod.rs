@@ -5,7 +5,10 @@
 mod admission;
 mod arm;
 mod connection;
+mod dialect;
+mod front;
 mod handover;
+
 mod leave;
 mod legs;
 mod listener;
@@ -14,7 +17,10 @@ mod pipe;
 mod ports;
 pub mod provoke;
 mod relay;
+mod rtmp;
 pub mod socket;
+mod visitor;
+mod wire;
 
 pub use admission::Admission;
 pub use listener::{Bound, bind, serve};

@@ -1,23 +1,22 @@
 //! The leg towards the origin: bound to a port of our own, connected, and brought to the point where the client stands.
 
 use super::connection::Connection;
+use super::dialect::{self, Joint};
 use super::legs::TcpLeg;
 use super::ports::PortLease;
+use super::wire::Wire;
 use super::{Context, socket};
 use crate::flow::life::Input;
-use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol};
+use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path};
 use crate::live::ResetOrder;
 use crate::placement::Placement;
-use crate::recognize::rtmp::{Agreement, OriginProgress, OriginSide, Request, set_chunk_size};
 use crate::registry::ConnectFailure;
 use balancer_common::abi::{FlowKey, Reason};
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
-use tokio::io::AsyncWriteExt;
-use tracing::{debug, warn};
+use std::time::Instant;
+use tracing::warn;
 
 /// Where the client was placed and, once connected, the leg there.
 pub struct OriginLeg {
@@ -25,13 +24,12 @@ pub struct OriginLeg {
     pub leg: Option<TcpLeg>,
     pub port: Option<PortLease>,
     pub flow: Option<FlowId>,
-    pub agreement: Option<Box<Agreement>>,
     pub reset: Arc<ResetOrder>,
 }
 
 impl OriginLeg {
     pub fn placed(placement: Placement) -> Self {
-        Self { placement, leg: None, port: None, flow: None, agreement: None, reset: Arc::default() }
+        Self { placement, leg: None, port: None, flow: None, reset: Arc::default() }
     }
 
     /// The flow ended in user space: its record goes.
@@ -43,7 +41,7 @@ impl OriginLeg {
 }
 
 #[derive(Debug, thiserror::Error)]
-enum ConnectError {
+pub enum ConnectError {
     #[error("{0} refused the connection")]
     Refused(SocketAddr),
     #[error("{0} did not answer in time")]
@@ -54,7 +52,7 @@ enum ConnectError {
     Closed(SocketAddr),
     #[error("every source port towards {0} is in use")]
     NoPort(SocketAddr),
-    #[error("{0} answered what RTMP does not allow: {1}")]
+    #[error("{0} answered what the protocol does not allow: {1}")]
     Protocol(SocketAddr, String),
     #[error("towards {0}: {1}")]
     Io(SocketAddr, io::Error),
@@ -64,48 +62,40 @@ enum ConnectError {
     Slow(SocketAddr),
     #[error("the flow was ordered to end")]
     Reset,
+    #[error("the client has gone")]
+    ClientGone,
 }
 
-/// How long a connected origin may take for its part of the handshake and the answers to the client's commands.
-const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Windows from here on are what every stack announces at first: there is nothing to clamp.
 const ORDINARY_WINDOW: u32 = 60_000;
 
-/// Connects to the origin that the client was placed on and replays the client's commands to it.
+/// Connects to the origin that the client was placed on and brings it to the trigger.
 pub async fn connect(c: &mut Connection) -> Input {
     let Some(mut origin) = c.origin.take() else { return Input::Ended };
-    match dial(c, &mut origin).await {
-        Ok(agreement) => {
+    let joint = match dial(c, &mut origin).await {
+        Ok(()) => dialect::converse(c, &mut origin).await,
+        Err(error) => Err(error),
+    };
+    match joint {
+        Ok(joint) => {
             c.ctx.store.connect_succeeded(&origin.placement);
             // An origin that was dead until now, or registered just now, must be up in the kernel before it gets flows.
             c.ctx.reconciler.run();
-            c.ctx.usual_chunk_size.store(agreement.chunk_size, Relaxed);
-            let input = agree(c, &mut origin, agreement).await;
             c.origin = Some(origin);
             c.admitted = None;
-            input
+            match joint {
+                Joint::Verbatim => Input::Agreed,
+                Joint::Answered => Input::Answered,
+                Joint::Relayed => Input::Disagreed,
+            }
+        }
+        Err(ConnectError::ClientGone) => {
+            c.origin = Some(origin);
+            Input::Ended
         }
         Err(error) => {
             warn!(origin = %origin.placement.origin_id, %error, client = %c.client.peer, "origin failed");
-            let failure = match error {
-                ConnectError::Refused(_) => Some(ConnectFailure::Refused),
-                ConnectError::TimedOut(_) | ConnectError::Silent(_) | ConnectError::Io(..) => {
-                    Some(ConnectFailure::TimedOut)
-                }
-                // It lives, and did not like this client: that must not cost the others their origin.
-                ConnectError::Closed(_) | ConnectError::Protocol(..) | ConnectError::Slow(_) => {
-                    c.ctx.store.connect_succeeded(&origin.placement);
-                    None
-                }
-                ConnectError::Local(..) | ConnectError::Reset => None,
-                ConnectError::NoPort(_) => {
-                    c.ctx.counters.count(Reason::LimitSourcePorts);
-                    None
-                }
-            };
-            if let Some(failure) = failure {
-                c.ctx.store.connect_failed(&origin.placement, failure, c.ctx.now());
-            }
+            report(c, &origin, &error);
             c.excluded.push(origin.placement.origin);
             origin.finish(&c.ctx);
             Input::OriginFailed
@@ -113,82 +103,32 @@ pub async fn connect(c: &mut Connection) -> Input {
     }
 }
 
-/// The client gets the origin's chunk size before anything else of the origin's.
-async fn agree(c: &mut Connection, origin: &mut OriginLeg, agreement: Box<Agreement>) -> Input {
-    let Some(request) = &c.request else { return Input::Ended };
-    let joinable = agreement.verbatim(request);
-    if joinable {
-        let mut first = Vec::new();
-        if agreement.chunk_size != c.told_chunk_size {
-            first = set_chunk_size(agreement.chunk_size);
-            c.told_chunk_size = agreement.chunk_size;
+/// What the failure says about the origin.
+fn report(c: &Connection, origin: &OriginLeg, error: &ConnectError) {
+    let failure = match error {
+        ConnectError::Refused(_) => ConnectFailure::Refused,
+        ConnectError::TimedOut(_) | ConnectError::Silent(_) | ConnectError::Io(..) => ConnectFailure::TimedOut,
+        // It lives, and did not like this client: that must not cost the others their origin.
+        ConnectError::Closed(_) | ConnectError::Protocol(..) | ConnectError::Slow(_) => {
+            c.ctx.store.connect_succeeded(&origin.placement);
+            return;
         }
-        first.extend_from_slice(&agreement.leftover);
-        if !first.is_empty() && c.client.stream.write_all(&first).await.is_err() {
-            return Input::Ended;
-        }
-    }
-    if !joinable {
-        c.ctx.counters.count(Reason::SpliceDisagree);
-        debug!(origin = %origin.placement.origin_id, ?agreement, "the legs cannot be joined byte for byte");
-    }
-    origin.agreement = Some(agreement);
-    if joinable { Input::Agreed } else { Input::Disagreed }
+        ConnectError::NoPort(_) => return c.ctx.counters.count(Reason::LimitSourcePorts),
+        ConnectError::Local(..) | ConnectError::Reset | ConnectError::ClientGone => return,
+    };
+    c.ctx.store.connect_failed(&origin.placement, failure, c.ctx.now());
 }
 
-async fn dial(c: &Connection, origin: &mut OriginLeg) -> Result<Box<Agreement>, ConnectError> {
+/// Opens the connection within the time limit.
+async fn dial(c: &Connection, origin: &mut OriginLeg) -> Result<(), ConnectError> {
     let endpoint = origin.placement.endpoint;
-    let request = c.request.as_ref().ok_or(ConnectError::Closed(endpoint))?;
-    let limit = c.ctx.settings.connect_timeout;
-    let opened = tokio::time::timeout(limit, open(c, origin)).await;
-    let leg = origin.leg.insert(opened.map_err(|_| ConnectError::TimedOut(endpoint))??);
-    let mut heard = false;
-    let reset = origin.reset.clone();
-    tokio::select! {
-        answered = tokio::time::timeout(ANSWER_MAX, talk(leg, request, endpoint, &mut heard)) => match answered {
-            Ok(answered) => answered,
-            // One that speaks is there: it may be this client's words that it has no answer to.
-            Err(_) if heard => Err(ConnectError::Slow(endpoint)),
-            Err(_) => Err(ConnectError::Silent(endpoint)),
-        },
-        () = reset.given() => Err(ConnectError::Reset),
-    }
-}
-
-/// Replays the client's commands and swallows the answers.
-async fn talk(
-    leg: &mut TcpLeg,
-    request: &Request,
-    endpoint: SocketAddr,
-    heard: &mut bool,
-) -> Result<Box<Agreement>, ConnectError> {
-    let mut dialog = OriginSide::new(request);
-    let mut bytes = Vec::new();
-    loop {
-        let out = dialog.take_output();
-        if !out.is_empty() {
-            leg.stream.write_all(&out).await.map_err(|e| broken(endpoint, e))?;
-        }
-        leg.stream.readable().await.map_err(|e| broken(endpoint, e))?;
-        bytes.clear();
-        match leg.stream.try_read_buf(&mut bytes) {
-            Ok(0) => return Err(ConnectError::Closed(endpoint)),
-            Ok(_) => *heard = true,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(e) => return Err(broken(endpoint, e)),
-        }
-        socket::quick_ack(leg).map_err(|e| broken(endpoint, e))?;
-        match dialog.feed(&bytes) {
-            Ok(OriginProgress::Wait) => {}
-            Ok(OriginProgress::Ready(agreement)) => return Ok(agreement),
-            Ok(OriginProgress::Refused(why)) => return Err(ConnectError::Protocol(endpoint, why)),
-            Err(e) => return Err(ConnectError::Protocol(endpoint, e.to_string())),
-        }
-    }
+    let opened = tokio::time::timeout(c.ctx.settings.connect_timeout, open(c, origin)).await;
+    origin.leg = Some(opened.map_err(|_| ConnectError::TimedOut(endpoint))??);
+    Ok(())
 }
 
 /// An error of an established connection: a reset is the origin's word about this client, not about itself.
-fn broken(endpoint: SocketAddr, e: io::Error) -> ConnectError {
+pub fn broken(endpoint: SocketAddr, e: io::Error) -> ConnectError {
     match e.kind() {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => ConnectError::Closed(endpoint),
         _ => ConnectError::Io(endpoint, e),
@@ -212,15 +152,8 @@ async fn open(c: &Connection, origin: &mut OriginLeg) -> Result<TcpLeg, ConnectE
     let port = c.ctx.ports.take(own, endpoint, Instant::now()).ok_or(ConnectError::NoPort(endpoint))?;
     let source = port.source();
     let raw = socket::bound(source).map_err(io)?;
-    // The origin must not send larger segments than the client takes, nor more than it has room for, before the
-    // client's own ACKs reach it.
-    let mss = socket::peer_segment(&c.client).map_err(io)?;
-    if mss <= socket::SEGMENT_MAX {
-        socket::limit_segment(&raw, mss).map_err(io)?;
-    }
-    let window = socket::info(&c.client).map_err(io)?.peer_window;
-    if window < ORDINARY_WINDOW {
-        socket::clamp_window(&raw, window).map_err(io)?;
+    if c.client.wire.is_plain() {
+        like_the_client(c, &raw).map_err(io)?;
     }
     let track = match (&c.ctx.offload, &c.client.track, FlowKey::tcp(endpoint, source)) {
         (Some(offload), Some(_), Some(key)) => {
@@ -232,14 +165,28 @@ async fn open(c: &Connection, origin: &mut OriginLeg) -> Result<TcpLeg, ConnectE
     origin.port = Some(port);
     let stream = tokio::net::TcpSocket::from_std_stream(raw.into());
     let stream = stream.connect(endpoint).await.map_err(|e| failed(endpoint, e))?;
-    origin.flow = Some(c.ctx.live.open(record(c, origin, source), origin.reset.clone()));
-    Ok(TcpLeg::new(stream, endpoint, source, track))
+    origin.flow = record(c, origin, source).map(|record| c.ctx.live.open(record, origin.reset.clone()));
+    Ok(TcpLeg::new(Wire::Tcp(stream), endpoint, source, track))
 }
 
-fn record(c: &Connection, origin: &OriginLeg, source: SocketAddr) -> FlowRecord {
-    let request = c.request.as_ref();
+/// The origin must not send larger segments than the client takes, nor more than it has room for, before the client's
+/// own ACKs reach it.
+fn like_the_client(c: &Connection, raw: &socket2::Socket) -> io::Result<()> {
+    let mss = socket::peer_segment(&c.client)?;
+    if mss <= socket::SEGMENT_MAX {
+        socket::limit_segment(raw, mss)?;
+    }
+    let window = socket::info(&c.client)?.peer_window;
+    if window < ORDINARY_WINDOW {
+        socket::clamp_window(raw, window)?;
+    }
+    Ok(())
+}
+
+fn record(c: &Connection, origin: &OriginLeg, source: SocketAddr) -> Option<FlowRecord> {
+    let wish = c.wish.as_ref()?;
     let now = c.ctx.now();
-    FlowRecord {
+    Some(FlowRecord {
         client: c.client.peer,
         vip: c.client.own,
         origin: origin.placement.origin,
@@ -247,9 +194,9 @@ fn record(c: &Connection, origin: &OriginLeg, source: SocketAddr) -> FlowRecord 
         origin_id: origin.placement.origin_id.clone(),
         origin_address: origin.placement.endpoint,
         source,
-        protocol: Protocol::Rtmp,
-        role: request.map_or(crate::flow::Role::Play, |r| r.role),
-        stream: c.stream.clone().expect("connected only after a stream was recognized"),
+        protocol: wish.protocol,
+        role: wish.role,
+        stream: wish.key.clone(),
         stream_index: origin.placement.stream,
         path: Path::Relay,
         state: FlowState::Connecting,
@@ -257,7 +204,7 @@ fn record(c: &Connection, origin: &OriginLeg, source: SocketAddr) -> FlowRecord 
         to_client: Counter::default(),
         made_at: now,
         active_at: now,
-    }
+    })
 }
 
 /// The address that the host uses towards `target`: a UDP connect asks the routing table and sends nothing.

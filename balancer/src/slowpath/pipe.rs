@@ -1,8 +1,8 @@
 //! One direction of a relay: a bounded buffer between two sockets, with or without a translator in between.
 
+use super::wire::Wire;
 use crate::recognize::rtmp::Translator;
 use std::io;
-use tokio::net::TcpStream;
 
 /// Reads in one call at the most, so that one fast sender does not keep its worker from the other connections.
 const ROUNDS: u32 = 16;
@@ -14,12 +14,19 @@ pub struct Moved {
     pub written: u64,
 }
 
+/// A client that may say nothing more did.
+#[derive(Debug, thiserror::Error)]
+#[error("another request on a connection whose one request is under way")]
+pub struct AnotherRequest;
+
 pub struct Pipe {
     buffer: Vec<u8>,
     /// Bytes of `buffer` that were written already.
     written: usize,
     limit: usize,
     translator: Option<Translator>,
+    /// The source has said all that it may.
+    mute: bool,
     /// The source has ended; what is buffered still goes out.
     source_ended: bool,
     /// The end was passed on.
@@ -28,11 +35,24 @@ pub struct Pipe {
 
 impl Pipe {
     pub fn new(limit: usize) -> Self {
-        Self { buffer: Vec::new(), written: 0, limit, translator: None, source_ended: false, closed: false }
+        Self {
+            buffer: Vec::new(),
+            written: 0,
+            limit,
+            translator: None,
+            mute: false,
+            source_ended: false,
+            closed: false,
+        }
     }
 
     pub fn translate(&mut self, translator: Translator) {
         self.translator = Some(translator);
+    }
+
+    /// From now on a byte of the source's is an error: it belongs to another request.
+    pub fn mute(&mut self) {
+        self.mute = true;
     }
 
     /// Puts bytes in that were read before the relay began.
@@ -66,13 +86,14 @@ impl Pipe {
     }
 
     /// Moves what can be moved without waiting.
-    pub fn pump(&mut self, from: &TcpStream, to: &TcpStream, scratch: &mut [u8]) -> io::Result<Moved> {
+    pub fn pump(&mut self, from: &mut Wire, to: &mut Wire, scratch: &mut [u8]) -> io::Result<Moved> {
         let mut moved = Moved::default();
         for _ in 0..ROUNDS {
             let before = moved;
             if self.wants_input() {
                 match from.try_read(scratch) {
                     Ok(0) => self.source_ended = true,
+                    Ok(_) if self.mute => return Err(io::Error::other(AnotherRequest)),
                     Ok(n) => {
                         moved.read += n as u64;
                         let direct = self.pass(&scratch[..n], to)?;
@@ -86,7 +107,7 @@ impl Pipe {
             moved.written += self.flush(to)?;
             if self.source_ended && self.is_empty() && !self.closed {
                 self.closed = true;
-                socket2::SockRef::from(to).shutdown(std::net::Shutdown::Write)?;
+                to.shutdown_write()?;
             }
             if moved == before {
                 break;
@@ -96,7 +117,7 @@ impl Pipe {
     }
 
     /// Writes straight on what need not wait behind other bytes or be translated; how much of it went.
-    fn pass(&self, bytes: &[u8], to: &TcpStream) -> io::Result<usize> {
+    fn pass(&self, bytes: &[u8], to: &mut Wire) -> io::Result<usize> {
         if !self.is_empty() || self.translator.is_some() {
             return Ok(0);
         }
@@ -106,7 +127,7 @@ impl Pipe {
         }
     }
 
-    fn flush(&mut self, to: &TcpStream) -> io::Result<u64> {
+    fn flush(&mut self, to: &mut Wire) -> io::Result<u64> {
         let mut total = 0;
         while !self.is_empty() {
             match to.try_write(&self.buffer[self.written..]) {

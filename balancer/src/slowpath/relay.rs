@@ -1,14 +1,14 @@
 //! User space copies bytes: until a quiet point comes for the hand-over, or for good.
 
 use super::connection::Connection;
-use super::pipe::Pipe;
+use super::pipe::{AnotherRequest, Pipe};
+use super::wire::Wire;
 use crate::flow::life::Input;
 use crate::flow::{FlowState, Role};
 use balancer_common::abi::Reason;
 use std::io;
 use std::time::{Duration, Instant};
 use tokio::io::Interest;
-use tokio::net::TcpStream;
 use tracing::{debug, info};
 
 /// The copying half of a connection.
@@ -58,7 +58,7 @@ impl Relay {
     }
 
     /// Moves what can be moved both ways; true when something was.
-    pub fn pump(&mut self, client: &TcpStream, origin: &TcpStream) -> io::Result<bool> {
+    pub fn pump(&mut self, client: &mut Wire, origin: &mut Wire) -> io::Result<bool> {
         self.scratch.resize(64 * 1024, 0);
         let forth = self.to_origin.pump(client, origin, &mut self.scratch)?;
         let back = self.to_client.pump(origin, client, &mut self.scratch)?;
@@ -99,11 +99,14 @@ pub async fn relay(c: &mut Connection, for_good: bool) -> Input {
         return end(c);
     }
     loop {
-        let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else { return Input::Ended };
-        let moved = c.relay.pump(&c.client.stream, &leg.stream);
+        let Some(leg) = c.origin.as_mut().and_then(|o| o.leg.as_mut()) else { return Input::Ended };
+        let moved = c.relay.pump(&mut c.client.wire, &mut leg.wire);
         show(c, false);
         match moved {
             Err(error) => {
+                if error.get_ref().is_some_and(|e| e.is::<AnotherRequest>()) {
+                    c.ctx.counters.count(Reason::AnotherRequest);
+                }
                 debug!(client = %c.client.peer, %error, "relay ended");
                 return end(c);
             }
@@ -143,7 +146,7 @@ fn handover(c: &mut Connection) -> Input {
     Input::HandoverDue
 }
 
-/// Sends the trigger if that was not done yet, through the translators where the legs disagree.
+/// Sends the trigger if that was not done yet.
 fn start(c: &mut Connection, for_good: bool) -> io::Result<()> {
     c.relay.since = Instant::now();
     if for_good {
@@ -156,16 +159,10 @@ fn start(c: &mut Connection, for_good: bool) -> io::Result<()> {
     if c.relay.trigger_sent {
         return Ok(());
     }
-    let (Some(request), Some(origin)) = (&c.request, &c.origin) else { return Ok(()) };
-    if let Some(agreement) = &origin.agreement
-        && !agreement.verbatim(request)
-    {
-        let forth = agreement.to_origin(request).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e))?;
-        c.relay.to_origin.translate(forth);
-        c.relay.to_client.translate(agreement.to_client(c.told_chunk_size));
-        c.relay.to_client.push(&agreement.leftover)?;
+    c.relay.to_origin.push(&c.trigger)?;
+    if c.wish.as_ref().is_some_and(|wish| wish.mute) {
+        c.relay.to_origin.mute();
     }
-    c.relay.to_origin.push(&request.trigger)?;
     c.relay.trigger_sent = true;
     Ok(())
 }
@@ -207,8 +204,8 @@ async fn wait(c: &Connection, for_good: bool) -> bool {
     let client = interest(relay.to_origin.wants_input(), !relay.to_client.is_empty());
     let server = interest(relay.to_client.wants_input(), !relay.to_origin.is_empty());
     tokio::select! {
-        () = ready(&c.client.stream, client) => false,
-        () = ready(&leg.stream, server) => false,
+        () = ready(&c.client.wire, client) => false,
+        () = ready(&leg.wire, server) => false,
         () = tokio::time::sleep(look) => false,
         () = origin.reset.given() => true,
     }
@@ -223,10 +220,10 @@ fn interest(read: bool, write: bool) -> Option<Interest> {
     }
 }
 
-async fn ready(stream: &TcpStream, interest: Option<Interest>) {
+async fn ready(wire: &Wire, interest: Option<Interest>) {
     match interest {
         // An error shows again, and is handled, at the next read or write.
-        Some(interest) => drop(stream.ready(interest).await),
+        Some(interest) => drop(wire.ready(interest).await),
         None => std::future::pending().await,
     }
 }
@@ -262,7 +259,7 @@ pub fn settle(c: &mut Connection) {
 /// A failed hand-over, counted and logged with what to do about it.
 pub fn failed(c: &Connection, reason: Reason) -> Input {
     c.ctx.counters.count(reason);
-    let role = c.request.as_ref().map_or(Role::Play, |r| r.role);
+    let role = c.wish.as_ref().map_or(Role::Play, |w| w.role);
     debug!(
         client = %c.client.peer, role = role.label(), reason = reason.label(), number = reason as u32,
         help = reason.help(), "not handed over"

@@ -1,0 +1,23 @@
+//! The first moments of a connection, before anybody knows what it wants: who speaks for whom, and which protocol the
+//! port is for.
+
+use super::admission::Admitted;
+use super::connection::Connection;
+use super::dialect::Dialect;
+use super::legs::TcpLeg;
+use super::visitor::Visitor;
+use super::{Context, rtmp};
+use balancer_common::abi::ServiceKind;
+use std::sync::Arc;
+
+pub async fn serve(ctx: Arc<Context>, client: TcpLeg, kind: ServiceKind, admitted: Admitted) {
+    let visitor = Visitor::new(client.peer, client.own);
+    match kind {
+        ServiceKind::Rtmp => {
+            let dialect = Dialect::Rtmp(Box::new(rtmp::Rtmp::new(&ctx)));
+            Connection::new(ctx, client, visitor, dialect, Some(admitted)).live().await;
+        }
+        // Not bound yet, or no TCP.
+        ServiceKind::Http | ServiceKind::Api | ServiceKind::Rtsp | ServiceKind::Srt | ServiceKind::WebRtc => {}
+    }
+}
