@@ -1,5 +1,6 @@
 //! Learn the stream key from the first bytes of a connection. Pure: bytes in, bytes out, no socket and no clock.
 
+pub mod http;
 pub mod proxy_header;
 pub mod rtmp;
 mod stream_key;
