@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `/healthz`, `/readyz`, `/metrics`, `/api/v1/versions` | everybody | everybody |
 //! | reading the rest (stream keys are secrets) | everybody | the token; without one configured: this host |
-//! | registering an SRS origin | `allow_register` (this host if empty), or the token | the same |
+//! | registering an SRS origin, hooks | `allow_register` (this host if empty), or the token | the same |
 //! | changing anything else | the token; without one configured: this host | the same |
 //!
 //! A listener that is not loopback, with neither token nor `allow_register`, does not start.
@@ -134,7 +134,9 @@ pub fn need(method: &Method, path: &str) -> Need {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     match path {
         "/healthz" | "/readyz" | "/metrics" | "/api/v1/versions" if reads => Need::Nothing,
-        "/api/v1/srs/register" if *method == Method::POST => Need::Register,
+        "/api/v1/srs/register" | "/api/v1/hooks/srs" if *method == Method::POST => Need::Register,
+        // `notify_method get` changes as much as a POST does.
+        "/api/v1/hooks/nginx-rtmp" if reads || *method == Method::POST => Need::Register,
         _ if reads => Need::Read,
         _ => Need::Change,
     }

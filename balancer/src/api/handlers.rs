@@ -288,7 +288,7 @@ fn json_of(value: &impl Serialize) -> Result<Response, ApiError> {
     Ok(([(header::CONTENT_TYPE, "application/json")], text).into_response())
 }
 
-fn read(body: Body) -> Result<Bytes, ApiError> {
+pub(super) fn read(body: Body) -> Result<Bytes, ApiError> {
     body.map_err(|rejection| ApiError::new(rejection.status(), rejection.body_text()))
 }
 

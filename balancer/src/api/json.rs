@@ -99,7 +99,10 @@ pub struct Stream<'a> {
     key: String,
     /// `null`: its origin has died and nobody has asked for it since.
     origin: Option<&'a str>,
+    /// Somebody publishes it, through us or at the origin itself.
     publisher: bool,
+    /// The origin says so by hooks.
+    claimed: bool,
     players: u32,
     protocols: Vec<&'static str>,
     bits_per_second_in: u64,
@@ -112,6 +115,7 @@ impl<'a> Stream<'a> {
             key: s.key.to_string(),
             origin: s.origin.as_deref(),
             publisher: s.publisher,
+            claimed: s.claimed,
             players: s.players,
             protocols: s.protocols.iter().map(|p| p.label()).collect(),
             bits_per_second_in: s.rate.bits_per_second_in,

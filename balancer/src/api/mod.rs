@@ -1,4 +1,4 @@
-//! The system API: registration of origins, what there is, drains, metrics, health. It changes the registry through the
+//! The system API: registration of origins, their hooks, what there is, drains, metrics, health. It changes the registry through the
 //! store and nothing else; whatever follows for sockets and maps, the reconciler does.
 //!
 //! Lists are objects with one list (`{"origins": […]}`). Errors are `{"code": <status>, "error": "…"}`. Bodies are
@@ -8,6 +8,7 @@ pub mod access;
 mod error;
 mod fields;
 mod handlers;
+mod hooks;
 mod json;
 mod listener;
 mod registration;
@@ -74,6 +75,8 @@ impl Api {
 fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/api/v1/srs/register", post(handlers::register))
+        .route("/api/v1/hooks/srs", post(hooks::srs))
+        .route("/api/v1/hooks/nginx-rtmp", post(hooks::nginx_rtmp).get(hooks::nginx_rtmp))
         .route("/api/v1/versions", get(handlers::versions))
         .route("/api/v1/status", get(handlers::status))
         .route("/api/v1/origins", get(handlers::origins))
@@ -106,7 +109,7 @@ async fn guard(
     if let Err(denied) = api.access.check(need, peer, request.headers()) {
         // An origin that may not register is what somebody will look for. Not the path: it may hold a stream key.
         match need {
-            Need::Register => tracing::warn!(peer = %peer.ip, why = denied.error, "registration refused"),
+            Need::Register => tracing::warn!(peer = %peer.ip, why = denied.error, "registration or hook refused"),
             Need::Nothing | Need::Read | Need::Change => {
                 tracing::debug!(peer = %peer.ip, %method, why = denied.error, "system API: refused");
             }

@@ -112,6 +112,11 @@ impl Placer {
         let service = service_of(request.protocol);
         let known = streams.get(request.key).and_then(|s| Some((s, s.mapping?)));
         let known = known.filter(|(_, m)| registry.is_current(m.placed_on()));
+        let twin = twin(streams, request).filter(|(origin, _)| {
+            let excluded = request.exclude.contains(origin);
+            !excluded && registry.get(*origin).is_some_and(|o| offers(o, service) && !o.health.is_dead())
+        });
+        let known = known.filter(|(_, m)| m.confirmed || twin.is_none_or(|twin| m.placed_on() == twin));
         let mut waiting = None;
         if let Some((stream, mapping)) = known
             && let Some(origin) = registry.get(mapping.origin)
@@ -126,7 +131,10 @@ impl Placer {
                 Known::Anew => waiting = (stream.players() > 0).then_some(mapping.origin),
             }
         }
-        let (origin, by_policy) = self.choose(registry, streams, request, service, waiting, now)?;
+        let (origin, by_policy) = match twin {
+            Some((origin, _)) => (origin, Reason::PlacedViewer),
+            None => self.choose(registry, streams, request, service, waiting, now)?,
+        };
         let reason = match (by_policy, request.role) {
             (Reason::PlacedDefault, _) => Reason::PlacedDefault,
             _ if !request.exclude.is_empty() => Reason::PlacedRetry,
@@ -183,12 +191,20 @@ impl Placer {
     }
 }
 
+/// Where a viewer's stream is by the word of an origin that knows no such vhost: there, it is the default one's. The
+/// viewer binds nobody: whoever publishes the stream under its own name decides.
+fn twin(streams: &Streams, request: &PlaceRequest<'_>) -> Option<(u16, u16)> {
+    let key = Some(request.key).filter(|_| request.role == Role::Play)?.in_default_vhost()?;
+    let stream = streams.get(&key).filter(|stream| stream.is_claimed())?;
+    stream.mapping.map(|m| m.placed_on())
+}
+
 /// Whether a client joins the stream where it is.
 fn keep(stream: &Stream, mapping: Mapping, origin: &Origin, request: &PlaceRequest<'_>, now: Duration) -> Known {
     let service = service_of(request.protocol);
     let excluded = request.exclude.contains(&mapping.origin);
     let offered = offers(origin, service);
-    let published = stream.publishers() > 0;
+    let published = stream.is_published();
     let id = || origin.id.clone();
     match request.role {
         // Nobody else has what the viewer wants, so a suspect or draining origin is still the right one.
@@ -198,6 +214,10 @@ fn keep(stream: &Stream, mapping: Mapping, origin: &Origin, request: &PlaceReque
             (false, false) => Known::Fail(PlaceError::NoEndpoint { origin: id() }),
             (false, true) => Known::Stay,
         },
+        // Claimed since it was found dead: there or nowhere, and not before it may be tried again.
+        Role::Play if stream.is_claimed() && !(offered && !excluded && origin.health.available(service, now)) => {
+            Known::Fail(PlaceError::Unreachable { origin: id() })
+        }
         // A viewer's choice binds nobody once it is a bad one.
         Role::Play if !excluded && takes_new(origin, request.role, service, now) => Known::Stay,
         Role::Play => Known::Anew,

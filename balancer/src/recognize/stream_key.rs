@@ -69,6 +69,13 @@ impl StreamKey {
         Ok(key)
     }
 
+    /// The stream of the same name in the default vhost; `None` for what is there.
+    pub fn in_default_vhost(&self) -> Option<Self> {
+        let vhost = Self::DEFAULT_VHOST.to_owned();
+        let len = vhost.len() + 1 + self.app.len() + 1 + self.stream.len();
+        (self.vhost != vhost && len <= Self::LEN_MAX).then(|| Self { vhost, ..self.clone() })
+    }
+
     pub fn vhost(&self) -> &str {
         &self.vhost
     }
@@ -169,6 +176,15 @@ mod tests {
         for host in ["a.b.com", "A.b.Com", "a.b.com:1935", "a.b.com."] {
             assert_eq!(text(host, "live", "cam"), "a.b.com/live/cam", "{host}");
         }
+    }
+
+    #[test]
+    fn a_stream_has_a_twin_in_the_default_vhost() {
+        let key = StreamKey::new("a.b.com", "live", "cam").unwrap();
+        let twin = key.in_default_vhost().unwrap();
+        assert_eq!((twin.to_string().as_str(), twin.in_default_vhost()), ("__defaultVhost__/live/cam", None));
+        let room = StreamKey::LEN_MAX - "a.b/live/".len();
+        assert_eq!(StreamKey::new("a.b", "live", &"c".repeat(room)).unwrap().in_default_vhost(), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod slots;
 mod streams;
 #[cfg(test)]
 mod tests;
+mod whose;
 
 pub use admission::{Admission, Refusal};
 pub use endpoint::{Endpoint, EndpointError, Endpoints, KINDS, TooManyEndpoints, Transport, kind_label};
@@ -22,5 +23,7 @@ pub use registration::{
 };
 pub use slots::{DesiredOrigin, ORIGINS_MAX};
 pub use streams::{
-    FlowTicket, LINGER, Mapping, Reset, STREAMS_MAX, Stream, StreamChange, Streams, StreamsFull, VIEWER_LEASE,
+    CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed, FlowTicket, LINGER, Mapping, Reset, STREAMS_MAX, Stream, StreamChange,
+    Streams, StreamsFull, VIEWER_LEASE,
 };
+pub use whose::{Caller, NotWhose};

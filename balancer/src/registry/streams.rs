@@ -4,10 +4,17 @@
 //! is placed anew: flows and maps refer to it. Flows are counted by where they were placed, so that those of a dead
 //! origin, or viewers that a publisher has left behind, are told from those that serve.
 
+mod claims;
+mod group;
+
+pub use claims::{CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed};
+
 use crate::flow::{Protocol, Role};
 use crate::placement::Rate;
 use crate::recognize::StreamKey;
 use balancer_common::abi::capacity;
+use claims::Claim;
+use group::Group;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -68,26 +75,6 @@ impl Mapping {
     }
 }
 
-const PROTOCOLS: [Protocol; 8] = [
-    Protocol::Rtmp,
-    Protocol::Flv,
-    Protocol::Ts,
-    Protocol::Hls,
-    Protocol::Http,
-    Protocol::Srt,
-    Protocol::Webrtc,
-    Protocol::Rtsp,
-];
-
-/// Flows of a stream that were placed on one generation of one origin.
-#[derive(Clone, Debug)]
-struct Group {
-    placed_on: (u16, u16),
-    publishers: u32,
-    players: u32,
-    by_protocol: [u32; PROTOCOLS.len()],
-}
-
 #[derive(Clone, Debug)]
 pub struct Stream {
     pub key: Arc<StreamKey>,
@@ -95,6 +82,8 @@ pub struct Stream {
     pub mapping: Option<Mapping>,
     pub rate: Rate,
     groups: Vec<Group>,
+    /// What its origin says of it by hooks.
+    claim: Option<Box<Claim>>,
     /// Stays until then even without a flow.
     lease_until: Duration,
 }
@@ -117,8 +106,17 @@ impl Stream {
 
     /// What they speak.
     pub fn protocols(&self) -> Vec<Protocol> {
-        let counts = self.serving().map(|g| g.by_protocol).unwrap_or_default();
-        PROTOCOLS.into_iter().zip(counts).filter(|(_, n)| *n > 0).map(|(p, _)| p).collect()
+        self.serving().map(Group::protocols).unwrap_or_default()
+    }
+
+    /// Its origin says that somebody publishes it there, through us or not.
+    pub fn is_claimed(&self) -> bool {
+        self.claim.is_some()
+    }
+
+    /// Somebody publishes it on its origin.
+    pub fn is_published(&self) -> bool {
+        self.publishers() > 0 || self.is_claimed()
     }
 }
 
@@ -130,6 +128,8 @@ pub struct Streams {
     free: VecDeque<u32>,
     /// Mapped streams by origin index.
     per_origin: HashMap<u16, u32>,
+    /// The same for those that are claimed.
+    claims_per_origin: HashMap<u16, u32>,
     changes: BTreeSet<u32>,
     /// The keys of streams that are gone but not yet reported.
     gone: HashMap<u32, Arc<StreamKey>>,
@@ -208,17 +208,19 @@ impl Streams {
         let group = match stream.groups.iter_mut().position(|g| g.placed_on == placed_on) {
             Some(at) => &mut stream.groups[at],
             None => {
-                stream.groups.push(Group { placed_on, publishers: 0, players: 0, by_protocol: [0; PROTOCOLS.len()] });
+                stream.groups.push(Group::new(placed_on));
                 let last = stream.groups.len() - 1;
                 &mut stream.groups[last]
             }
         };
-        *group.of_role(ticket.role) += 1;
-        *group.of_protocol(ticket.protocol) += 1;
+        group.opened(ticket.role, ticket.protocol);
         let left_behind: Vec<Reset> = match stream.mapping {
             Some(m) if ticket.role == Role::Publish && m.placed_on() == placed_on => stream.elsewhere().collect(),
             // A viewer whose connection took longer than the publisher's, and went where the stream was before.
-            Some(m) if ticket.role == Role::Play && m.confirmed && m.placed_on() != placed_on => {
+            // Or a publisher that took longer than one that went to its origin directly.
+            Some(m)
+                if (ticket.role == Role::Play || stream.is_claimed()) && m.confirmed && m.placed_on() != placed_on =>
+            {
                 vec![Reset { stream: ticket.stream, origin: ticket.origin, generation: ticket.generation }]
             }
             _ => Vec::new(),
@@ -231,11 +233,13 @@ impl Streams {
         let Some(stream) = self.slot_mut(ticket.stream) else { return };
         if let Some(at) = stream.groups.iter().position(|g| g.placed_on == placed_on) {
             let group = &mut stream.groups[at];
-            let (of_role, of_protocol) = (group.of_role(ticket.role), ticket.protocol);
-            *of_role = of_role.saturating_sub(1);
-            *group.of_protocol(of_protocol) = group.of_protocol(of_protocol).saturating_sub(1);
-            if group.publishers == 0 && group.players == 0 {
+            group.closed(ticket.role, ticket.protocol);
+            let was_the_last = ticket.role == Role::Publish && group.publishers == 0;
+            if group.is_empty() {
                 stream.groups.swap_remove(at);
+            }
+            if was_the_last && let Some(claim) = stream.claim.as_deref_mut().filter(|c| c.placed_on == placed_on) {
+                claim.until = Some(now + LINGER);
             }
         }
         self.renew(ticket.stream, now);
@@ -274,6 +278,7 @@ impl Streams {
 
     /// Streams whose lease has run out and that no flow carries are gone.
     pub fn tick(&mut self, now: Duration) {
+        self.end_stale_claims(now);
         let unused: Vec<u32> = self.iter().filter(|s| s.is_unused(now)).map(|s| s.index).collect();
         for index in unused {
             self.remove_if_unused(index, now);
@@ -329,6 +334,7 @@ impl Streams {
             mapping: None,
             rate: Rate::default(),
             groups: Vec::new(),
+            claim: None,
             lease_until: Duration::ZERO,
         });
     }
@@ -346,6 +352,7 @@ impl Streams {
             *self.per_origin.entry(new.origin).or_default() += 1;
         }
         if old.map(|m| m.placed_on()) != mapping.map(|m| m.placed_on()) {
+            self.end_claim(index);
             self.changes.insert(index);
         }
     }
@@ -363,9 +370,9 @@ impl Streams {
 }
 
 impl Stream {
-    /// Nothing is left of it: no flow, and no mapping that a lease still keeps.
+    /// Nothing is left of it: no flow, no claim, and no mapping that a lease still keeps.
     fn is_unused(&self, now: Duration) -> bool {
-        self.groups.is_empty() && (self.mapping.is_none() || self.lease_until <= now)
+        self.groups.is_empty() && self.claim.is_none() && (self.mapping.is_none() || self.lease_until <= now)
     }
 
     /// Flows that are not on the stream's origin. Those of an earlier generation of it end with that.
@@ -375,20 +382,5 @@ impl Stream {
             let (origin, generation) = g.placed_on;
             Reset { stream: self.index, origin, generation }
         })
-    }
-}
-
-impl Group {
-    fn of_role(&mut self, role: Role) -> &mut u32 {
-        match role {
-            Role::Publish => &mut self.publishers,
-            Role::Play => &mut self.players,
-        }
-    }
-
-    fn of_protocol(&mut self, protocol: Protocol) -> &mut u32 {
-        // Every protocol is in the list; the first stands in for one that is not.
-        let at = PROTOCOLS.iter().position(|p| *p == protocol).unwrap_or(0);
-        &mut self.by_protocol[at]
     }
 }

@@ -4,11 +4,13 @@
 //! an operator's word) is `async` from the start; what one host sees for itself (connections, flows, rates) is not. It
 //! touches no map: a reconciler waits on [`Store::subscribe`], takes [`Store::take_changes`] and makes the maps equal.
 
+mod claims;
 mod clock;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub use claims::{Publication, TellError, Told};
 pub use clock::Clock;
 pub use view::{OriginView, StreamView};
 

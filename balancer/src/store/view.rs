@@ -48,6 +48,8 @@ pub struct StreamView {
     /// `None`: its origin has died and nobody has asked for it since.
     pub origin: Option<Arc<str>>,
     pub publisher: bool,
+    /// Its origin says by hooks that it is published there.
+    pub claimed: bool,
     pub players: u32,
     pub protocols: Vec<Protocol>,
     pub rate: Rate,
@@ -89,7 +91,8 @@ impl State {
             key: stream.key.clone(),
             index: stream.index,
             origin: origin.map(|o| o.id.clone()),
-            publisher: stream.publishers() > 0,
+            publisher: stream.is_published(),
+            claimed: stream.is_claimed(),
             players: stream.players(),
             protocols: stream.protocols(),
             rate: stream.rate,

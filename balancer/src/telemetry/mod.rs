@@ -54,6 +54,7 @@ pub struct Telemetry {
     registry: Registry,
     splices: Histogram,
     registrations: Family<Labels, Counter>,
+    hooks: Family<Labels, Counter>,
     denials: Counter,
 }
 
@@ -73,6 +74,12 @@ impl Telemetry {
             "Registrations of origins, by what became of them; refused ones are in the log",
             registrations.clone(),
         );
+        let hooks = Family::<Labels, Counter>::default();
+        registry.register(
+            "hooks",
+            "Hooks that origins called, by what became of them; refused ones are in the log",
+            hooks.clone(),
+        );
         let denials = Counter::default();
         registry.register(
             "api_denials",
@@ -80,7 +87,7 @@ impl Telemetry {
             denials.clone(),
         );
         registry.register_collector(Box::new(Scrape { store, counters, facts, clock }));
-        Self { registry, splices, registrations, denials }
+        Self { registry, splices, registrations, hooks, denials }
     }
 
     /// A flow is forwarded by the kernel now; `took` since that was decided.
@@ -91,6 +98,11 @@ impl Telemetry {
     /// `result` is one of a few constant words.
     pub fn registered(&self, result: &'static str) {
         self.registrations.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// `result` is one of a few constant words.
+    pub fn hooked(&self, result: &'static str) {
+        self.hooks.get_or_create(&[("result", result)]).inc();
     }
 
     pub fn denied(&self) {

@@ -134,7 +134,7 @@ async fn streams_are_found_by_their_key_however_it_is_written() {
     server.ask("POST", "/api/v1/srs/register", BEAT).await;
     publish(&server, "live/a b").await;
     let expected = json!({
-        "key": "__defaultVhost__/live/a b", "origin": "origin2", "publisher": true, "players": 0,
+        "key": "__defaultVhost__/live/a b", "origin": "origin2", "publisher": true, "claimed": false, "players": 0,
         "protocols": ["rtmp"], "bits_per_second_in": 0, "bits_per_second_out": 0,
     });
     assert_eq!(server.get("/api/v1/streams").await, (200, json!({"streams": [expected]})));

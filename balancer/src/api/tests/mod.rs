@@ -2,6 +2,7 @@
 
 mod calls;
 mod denials;
+mod hooks;
 mod hostile;
 
 use super::*;

@@ -1,5 +1,6 @@
 //! The rules of placement, over a registry and streams as the store holds them.
 
+mod claims;
 mod properties;
 mod rates;
 mod rules;

@@ -15,6 +15,15 @@ pub struct Location {
     app: String,
 }
 
+/// The host that names the vhost of a stream: that of `url`, unless a parameter there or in the stream name's `query`
+/// says otherwise. An origin that tells where a client wanted to go has joined and cut the path in its own manner.
+pub fn host_of<'a>(url: &'a str, query: &'a str) -> &'a str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
+    let named = vhost_parameter(split_query(path).1).or_else(|| vhost_parameter(query.trim_start_matches('?')));
+    named.unwrap_or(host.rsplit('@').next().unwrap_or_default())
+}
+
 impl Location {
     pub fn read(connect: &Command) -> Result<Self, RtmpError> {
         let text = |name| match connect.object().property(name).and_then(|value| value.as_text()) {
@@ -63,4 +72,23 @@ fn vhost_parameter(query: &str) -> Option<&str> {
             .map(|(_, value)| value)
     };
     find("vhost").or_else(|| find("domain"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_that_of_the_url_unless_a_parameter_names_another() {
+        for (url, query, host) in [
+            ("rtmp://a.b.com/live", "", "a.b.com"),
+            ("rtmp://user@a.b.com:1935/live", "?token=x", "a.b.com:1935"),
+            ("rtmp://10.0.0.1/live?vhost=a.b.com", "?vhost=c.d.com", "a.b.com"),
+            ("rtmp://10.0.0.1/live", "?token=x&vhost=c.d.com", "c.d.com"),
+            ("rtmp://[fd00::1]:1935/live", "", "[fd00::1]:1935"),
+            ("", "", ""),
+        ] {
+            assert_eq!(host_of(url, query), host, "{url} {query}");
+        }
+    }
 }

@@ -1,4 +1,6 @@
 //! Tests over several parts of the registry.
 
+mod claims;
 mod origins;
 mod streams;
+mod whose;

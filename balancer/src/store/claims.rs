@@ -1,0 +1,109 @@
+//! What origins say by hooks about who publishes on them, made claims of streams.
+
+use super::{State, Store};
+use crate::recognize::StreamKey;
+use crate::registry::{Caller, ClaimError, Claimed, Name, NotWhose, OriginRole};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Somebody publishes at an origin, or does no more.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// Under which name we know the stream if its publisher came through us: the host that it dialled counts.
+    pub dialled: Arc<StreamKey>,
+    /// Under which name the origin knows it.
+    pub own: Arc<StreamKey>,
+    /// The origin's id of the publisher.
+    pub client: Name,
+    /// Where the origin sees the publisher.
+    pub from: Option<IpAddr>,
+}
+
+/// What became of what an origin has said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Claimed(Claimed),
+    /// Another origin hands its stream on, or an edge has fetched it: the stream stays where it is published.
+    HandedOn,
+    /// The last publisher has left.
+    Released,
+    /// Nothing that was known.
+    Nothing,
+}
+
+impl Told {
+    /// One of a few constant words.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Claimed(Claimed::Placed) => "placed",
+            Self::Claimed(Claimed::Known) => "known",
+            Self::Claimed(Claimed::Elsewhere) => "elsewhere",
+            Self::HandedOn => "handed_on",
+            Self::Released => "released",
+            Self::Nothing => "nothing",
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TellError {
+    #[error(transparent)]
+    NotWhose(#[from] NotWhose),
+    #[error(transparent)]
+    Claim(#[from] ClaimError),
+}
+
+impl Store {
+    /// An origin has a publisher. `again`: as it has said before. Answers who the origin is, too.
+    pub async fn claim(
+        &self,
+        caller: &Caller,
+        publication: &Publication,
+        again: bool,
+        now: Duration,
+    ) -> Result<(Arc<str>, Told), TellError> {
+        self.change(|state| {
+            let (origin, id) = state.whose(caller)?;
+            let is_edge = state.registry.get(origin).is_some_and(|o| o.role == OriginRole::Edge);
+            if is_edge || publication.from.is_some_and(|from| state.registry.is_another(origin, from)) {
+                return Ok((id, Told::HandedOn));
+            }
+            let placed_on = (origin, state.registry.generation(origin) as u16);
+            let key = state.name_of(publication, origin);
+            let claimed = state.streams.claim(key, placed_on, &publication.client, again, now)?;
+            Ok((id, Told::Claimed(claimed)))
+        })
+    }
+
+    /// An origin's publisher has left.
+    pub async fn unclaim(
+        &self,
+        caller: &Caller,
+        publication: &Publication,
+        now: Duration,
+    ) -> Result<(Arc<str>, Told), TellError> {
+        self.change(|state| {
+            let (origin, id) = state.whose(caller)?;
+            let Publication { dialled, own, client, .. } = publication;
+            let names = [dialled, own];
+            let released = names.iter().filter(|key| state.streams.unclaim(key, origin, client, now)).count();
+            Ok((id, if released > 0 { Told::Released } else { Told::Nothing }))
+        })
+    }
+}
+
+impl State {
+    fn whose(&self, caller: &Caller) -> Result<(u16, Arc<str>), NotWhose> {
+        let origin = self.registry.whose(caller)?;
+        let unknown = NotWhose::Unknown { peer: caller.peer };
+        Ok((origin, self.registry.get(origin).ok_or(unknown)?.id.clone()))
+    }
+
+    /// By the name that was dialled if that is on this origin: then the publisher came through us.
+    fn name_of<'a>(&self, publication: &'a Publication, origin: u16) -> &'a Arc<StreamKey> {
+        let mapping = self.streams.get(&publication.dialled).and_then(|stream| stream.mapping);
+        let came_through_us = mapping.is_some_and(|m| m.confirmed && m.origin == origin);
+        if came_through_us { &publication.dialled } else { &publication.own }
+    }
+}
