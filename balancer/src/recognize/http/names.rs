@@ -109,8 +109,10 @@ pub(super) fn looks_like_segment(path: &str) -> bool {
     stem::looks_like_segment(file.stem) || file.directory.split('/').any(stem::is_playlist_directory)
 }
 
+/// Ours, if there are several: an origin may have a parameter of that name too.
 pub(super) fn mark(query: Option<&str>) -> Option<StreamKey> {
-    parameter(query, MARK)?.parse().ok()
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(name, _)| *name == MARK).find_map(|(_, value)| percent::decode_text(value)?.parse().ok())
 }
 
 /// The first of that name that is not empty, decoded. One that cannot be decoded is taken as it is.

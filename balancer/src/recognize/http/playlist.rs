@@ -10,12 +10,12 @@ use crate::recognize::StreamKey;
 
 /// `host` and `path` as the playlist was asked for. `None` when nothing has to change, or when it is no playlist.
 pub fn rewrite(playlist: &str, host: &str, path: &str, key: &StreamKey) -> Option<String> {
-    if !playlist.trim_start_matches('\u{feff}').starts_with("#EXTM3U") {
-        return None;
-    }
+    // RFC 8216 section 4 forbids a byte order mark; some write one.
+    let bom = playlist.len() - playlist.trim_start_matches('\u{feff}').len();
+    let lines = playlist.get(bom..).filter(|lines| lines.starts_with("#EXTM3U"))?;
     let mut rewriter = Rewriter { host, path, key, mark: None, out: String::new(), copied: 0, playlist };
-    let mut start = 0;
-    for line in playlist.split_inclusive('\n') {
+    let mut start = bom;
+    for line in lines.split_inclusive('\n') {
         rewriter.line(start, line.trim_end_matches(['\n', '\r']));
         start += line.len();
     }

@@ -116,8 +116,8 @@ impl<'a> Scanner<'a> {
 pub const TOKEN: u8 = 1;
 /// `field-vchar`, space and tab.
 pub const VALUE: u8 = 2;
-/// What a target may hold. More than RFC 3986 allows, for clients send raw UTF-8, quotes and braces; but not what begins
-/// a fragment, is read as a slash by some, or ends a target in the text around it.
+/// What a target may hold. More than RFC 3986 allows, for clients send raw UTF-8 and braces; but not what begins a
+/// fragment, is read as a slash by some, or ends a target in the text around it. The proxied part takes all of these too.
 pub const TARGET: u8 = 4;
 pub const BLANK: u8 = 8;
 
@@ -135,7 +135,7 @@ const CLASSES: [u8; 256] = {
                 b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
             );
         let value = byte == b'\t' || (byte >= b' ' && byte != 0x7F);
-        let target = byte > b' ' && !matches!(byte, 0x7F | b'#' | b'<' | b'>' | b'\\' | b'`');
+        let target = byte > b' ' && !matches!(byte, 0x7F | b'"' | b'#' | b'<' | b'>' | b'\\' | b'`');
         let blank = matches!(byte, b' ' | b'\t');
         classes[byte as usize] =
             (token as u8 * TOKEN) | (value as u8 * VALUE) | (target as u8 * TARGET) | (blank as u8 * BLANK);

@@ -1,8 +1,12 @@
 //! The recognizer as a whole, against what clients send and what attackers would.
 
+mod captures;
 mod forwarding;
 mod heads;
 mod intents;
+mod naming;
+mod playlists;
+mod properties;
 mod strictness;
 
 use super::*;

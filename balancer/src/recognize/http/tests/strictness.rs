@@ -63,7 +63,7 @@ fn a_target_holds_no_space_and_no_fragment() {
     malformed("GET  / HTTP/1.1\r\nHost: h\r\n\r\n", "a request without a target");
     malformed("GET / HTTP/1.1 \r\nHost: h\r\n\r\n", "a request line that does not end in its version");
     malformed("GET /  HTTP/1.1\r\nHost: h\r\n\r\n", "a request line that does not end in its version");
-    for byte in ["#", "\\", "<", "\u{7f}", "\0", "\t", "\u{1b}"] {
+    for byte in ["#", "\\", "\"", "<", "\u{7f}", "\0", "\t", "\u{1b}"] {
         malformed(with_target(&format!("/a{byte}b")), "a target with a byte that has no place there");
     }
     malformed(b"GET /\xFF HTTP/1.1\r\nHost: h\r\n\r\n", "a target that is not UTF-8");
