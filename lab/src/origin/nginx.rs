@@ -39,16 +39,21 @@ pub struct NginxOrigin {
 impl NginxOrigin {
     /// `number` is the host's index in the data centre.
     pub fn start(dc: &DataCentre, number: usize) -> Result<Self> {
-        Self::begin(dc, number, None)
+        Self::begin(dc, number, None, "")
+    }
+
+    /// With lines for the application `live`.
+    pub fn with_lines(dc: &DataCentre, number: usize, lines: &str) -> Result<Self> {
+        Self::begin(dc, number, None, lines)
     }
 
     /// One origin for everything: what is published by RTMP is there as FLV and over WebSockets too.
     pub fn with_flv(dc: &DataCentre, number: usize) -> Result<Self> {
         let flv = NodeMedia::start(dc, number, "127.0.0.1", FLV_RTMP_PORT, FLV_HTTP_PORT)?;
-        Self::begin(dc, number, Some(flv))
+        Self::begin(dc, number, Some(flv), "")
     }
 
-    fn begin(dc: &DataCentre, number: usize, flv: Option<NodeMedia>) -> Result<Self> {
+    fn begin(dc: &DataCentre, number: usize, flv: Option<NodeMedia>, lines: &str) -> Result<Self> {
         if !Path::new(RTMP_MODULE).exists() {
             bail!("{RTMP_MODULE} is not there: apt-get install nginx libnginx-mod-rtmp");
         }
@@ -60,7 +65,7 @@ impl NginxOrigin {
         pattern::fill(&mut file, FILE_SEED, 0);
         std::fs::write(directory.join("www/file.bin"), file)?;
         std::fs::write(directory.join("www/index.html"), PAGE)?;
-        std::fs::write(directory.join("nginx.conf"), configuration(&directory, flv.is_some()))?;
+        std::fs::write(directory.join("nginx.conf"), configuration(&directory, flv.is_some(), lines))?;
         let mut this = Self { netns: dc.origins[number].netns.clone(), directory, flv, process: None };
         this.launch()?;
         Ok(this)
@@ -108,7 +113,7 @@ impl NginxOrigin {
 }
 
 /// One process, so that killing it kills all of it.
-fn configuration(directory: &Path, flv: bool) -> String {
+fn configuration(directory: &Path, flv: bool, lines: &str) -> String {
     let d = directory.display();
     let push = if flv { format!("push rtmp://127.0.0.1:{FLV_RTMP_PORT}/live;") } else { String::new() };
     let flv = if flv { flv_location() } else { String::new() };
@@ -135,6 +140,7 @@ rtmp {{
             dash_fragment 1s;
             dash_playlist_length 6s;
             {push}
+            {lines}
         }}
     }}
 }}
