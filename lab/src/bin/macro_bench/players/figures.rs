@@ -1,30 +1,10 @@
 //! What was measured of a contender, and what is said about it: medians over the rounds, and the difference to plain
 //! routing.
 
-use balancer_lab::load::{Delivered, Shape};
+use crate::costs::{self, Costs, MemoryUse, quantile};
+use balancer_lab::load::{Delivered, Protocol, Shape};
 use serde_json::{Value, json};
 use std::time::Duration;
-
-/// A round is worth more when no more than this was going on before it.
-pub const QUIET_CPUS: f64 = 0.2;
-
-#[derive(Clone, Copy, Debug)]
-pub struct Costs {
-    pub machine_s: f64,
-    pub process_s: f64,
-}
-
-impl Costs {
-    pub fn since(&self, before: &Self) -> Self {
-        Self { machine_s: self.machine_s - before.machine_s, process_s: self.process_s - before.process_s }
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct MemoryUse {
-    pub process_bytes: u64,
-    pub kernel_bytes: u64,
-}
 
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -56,24 +36,20 @@ pub struct Sample {
     latency_p99_us: f64,
     relayed_bytes: Option<f64>,
     /// CPUs that something else kept busy just before: what the round may be wrong by.
-    pub busy_beforehand: f64,
+    busy_beforehand: f64,
 }
 
 impl Sample {
-    pub fn new(delivered: &Delivered, costs: Costs, busy_beforehand: f64, relayed_bytes: Option<f64>) -> Self {
-        let mut latencies = delivered.latencies_ns.clone();
+    pub fn new(delivered: Delivered, costs: Costs, busy_beforehand: f64, relayed_bytes: Option<f64>) -> Self {
+        let mut latencies = delivered.latencies_ns;
         latencies.sort_unstable();
-        let quantile = |q: f64| {
-            let i = (latencies.len().saturating_sub(1) as f64 * q) as usize;
-            latencies.get(i).map_or(f64::NAN, |&ns| ns as f64 / 1e3)
-        };
         let gbit = delivered.bytes as f64 * 8e-9;
         Self {
             gbit,
             machine_s_per_gbit: costs.machine_s / gbit,
             process_s_per_gbit: costs.process_s / gbit,
-            latency_p50_us: quantile(0.5),
-            latency_p99_us: quantile(0.99),
+            latency_p50_us: quantile(&latencies, 0.5) / 1e3,
+            latency_p99_us: quantile(&latencies, 0.99) / 1e3,
             relayed_bytes,
             busy_beforehand,
         }
@@ -103,13 +79,8 @@ impl Figures {
         self.failures.push(format!("{error:#}"));
     }
 
-    /// Of the rounds before which the machine was quiet, if there are any.
     fn median(&self, of: impl Fn(&Sample) -> f64) -> f64 {
-        let disturbed = self.samples.iter().all(|s| s.busy_beforehand > QUIET_CPUS);
-        let samples = self.samples.iter().filter(|s| disturbed || s.busy_beforehand <= QUIET_CPUS);
-        let mut values: Vec<_> = samples.map(of).collect();
-        values.sort_by(f64::total_cmp);
-        values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+        costs::median(&self.samples, |s| s.busy_beforehand, of)
     }
 
     pub fn json(&self, routed: Option<&Self>) -> Value {
@@ -163,20 +134,17 @@ impl Memory {
 }
 
 /// What holds for all of them.
-pub fn circumstances(shape: Shape, rounds: usize, window: Duration) -> Value {
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default().trim().to_owned();
-    json!({
-            "kernel": read("/proc/sys/kernel/osrelease"),
-            "cpus": std::thread::available_parallelism().map_or(0, usize::from),
-            "mtu": 1500,
-            "offloads": "tx checksum, TSO and GSO off, GRO on, on every interface",
-            "topology": "client - balancer - origin over two veth pairs, all on one machine",
-            "players": shape.players,
-            "bits_per_second_each": shape.bits_per_second_each(),
-            "burst_bytes": shape.frame_bytes,
-            "frames_per_second": shape.frames_per_second,
-            "rounds": rounds,
-            "window_s": window.as_secs_f64(),
-            "cpu": "whole machine but for its idle time, endpoints included",
-    })
+pub fn circumstances(protocol: Protocol, shape: Shape, rounds: usize, window: Duration) -> Value {
+    let mut all = costs::circumstances();
+    all["protocol"] = json!(match protocol {
+        Protocol::Rtmp => "RTMP",
+        Protocol::Flv => "FLV over HTTP, a body that ends with its connection",
+    });
+    all["players"] = json!(shape.players);
+    all["bits_per_second_each"] = json!(shape.bits_per_second_each());
+    all["burst_bytes"] = json!(shape.frame_bytes);
+    all["frames_per_second"] = json!(shape.frames_per_second);
+    all["rounds"] = json!(rounds);
+    all["window_s"] = json!(window.as_secs_f64());
+    all
 }
