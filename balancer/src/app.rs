@@ -17,6 +17,7 @@ use crate::registry::{Admission as Networks, Transport};
 use crate::slowpath::{self, Admission, Bound, Context, PortPool};
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::Telemetry;
+use crate::tls::Tls;
 use anyhow::Context as _;
 use balancer_common::abi::Reason;
 use ipnet::IpNet;
@@ -37,6 +38,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     // Before anything is touched: a system API that is open to strangers is a reason not to start.
     let access = Access::new(settings.system_api, settings.token.clone(), settings.allow_register.clone())?;
+    let tls = Tls::open(&settings.tls_certificates, &settings.tls_keys);
+    let tls = tls.map_err(|error| anyhow::anyhow!("no TLS: {error}: {}", error.remedy()))?;
     let (offload, problem) = load(&settings)?;
     let mut bound = Vec::new();
     for (_, kind, listens) in settings.tcp_listens().into_iter().take(1) {
@@ -45,7 +48,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     // It runs a small runtime of its own.
     let host = tokio::task::spawn_blocking(HostFacts::look).await.context("cannot look at the host's addresses")?;
     let (stop, stopped) = watch::channel(false);
-    let ctx = assemble(settings, offload, problem, &bound, &host, &stopped)?;
+    let ctx = assemble(settings, tls, (offload, problem), &bound, &host, &stopped)?;
     adopt::adopt(&ctx);
     ctx.reconciler.run();
     if let Some(offload) = &ctx.offload {
@@ -84,8 +87,8 @@ fn load(settings: &Settings) -> anyhow::Result<(Option<Arc<Offload>>, Option<Str
 
 fn assemble(
     settings: Arc<Settings>,
-    offload: Option<Arc<Offload>>,
-    problem: Option<String>,
+    tls: Option<Arc<Tls>>,
+    (offload, problem): (Option<Arc<Offload>>, Option<String>),
     bound: &[Bound],
     host: &HostFacts,
     stopped: &watch::Receiver<bool>,
@@ -114,6 +117,7 @@ fn assemble(
     Ok(Arc::new(Context {
         telemetry: Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock)),
         facts,
+        tls,
         admission: Admission::new(settings.handshakes_max, settings.handshakes_per_client_max),
         ports: PortPool::new(settings.source_ports.clone()),
         reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),

@@ -4,10 +4,12 @@ use crate::api::Api;
 use crate::api::access::Access;
 use crate::offload::{EventSource, Offload, neighbours};
 use crate::slowpath::{self, Bound, Context};
+use crate::tls;
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::error;
@@ -29,6 +31,8 @@ pub async fn start(
     tokio::spawn(scan(ctx.clone()));
     tokio::spawn(tick(ctx.clone()));
     tokio::spawn(reconcile(ctx.clone()));
+    let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
+    tokio::spawn(tls::watch(ctx.tls.clone(), hangup));
     if let Some(offload) = &ctx.offload {
         tokio::spawn(events(ctx.clone()));
         watch_neighbours(offload.clone())?;

@@ -33,6 +33,7 @@ use crate::offload::Offload;
 use crate::reconcile::Reconciler;
 use crate::store::{Clock, Store};
 use crate::telemetry::{Facts, Telemetry};
+use crate::tls::Tls;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
@@ -50,6 +51,8 @@ pub struct Context {
     pub reconciler: Arc<Reconciler>,
     pub ports: Arc<PortPool>,
     pub admission: Arc<Admission>,
+    /// `None`: no certificate, no TLS.
+    pub tls: Option<Arc<Tls>>,
     /// RTMP chunk size that the origins here announce: told to clients ahead, so that nothing has to change when the
     /// legs are joined.
     pub usual_chunk_size: AtomicU32,

@@ -47,7 +47,7 @@ const EFFECTS: &[&str] = &[
 ];
 const PURE: &str = "the core is pure: time, bytes and load are arguments, effects are return values";
 
-const RULES: [Rule; 14] = [
+const RULES: [Rule; 15] = [
     Rule { place: "balancer/src/recognize", except: &[], forbidden: EFFECTS, why: PURE },
     Rule { place: "balancer/src/registry", except: &[], forbidden: EFFECTS, why: PURE },
     Rule { place: "balancer/src/placement", except: &[], forbidden: EFFECTS, why: PURE },
@@ -75,6 +75,12 @@ const RULES: [Rule; 14] = [
         except: &[],
         forbidden: &["crate::api", "axum", "redis"],
         why: "the slow path serves connections and asks offload for half-flows",
+    },
+    Rule {
+        place: "balancer/src/tls",
+        except: &[],
+        forbidden: &["crate::api", "crate::slowpath", "crate::recognize", "crate::live", "hyper"],
+        why: "TLS is a stream of bytes, whatever they say",
     },
     Rule {
         place: "balancer/src/offload",

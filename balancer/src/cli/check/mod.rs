@@ -8,6 +8,7 @@ mod interfaces;
 mod network;
 mod origins;
 mod system;
+mod tls;
 
 use super::client::Client;
 use super::{Failed, inputs, output};
@@ -66,6 +67,7 @@ fn findings(inputs: &Inputs) -> Findings {
     system::System::look().judge(settings, &mut findings);
     interfaces::look_and_judge(settings, &inputs.host, &mut findings);
     network::judge(settings, &resolved.sources, &inputs.host, is_running, &mut findings);
+    tls::look_and_judge(settings, &mut findings);
     origins::judge(settings, &client, is_running, &mut findings);
     findings
 }
