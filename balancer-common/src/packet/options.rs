@@ -70,6 +70,26 @@ pub fn aligned_tsval(frame: &Frame, segment: &Tcp) -> Option<u32> {
     Some(u32::from_be(options.u32::<4>()))
 }
 
+/// The TSval of a SYN in one of the layouts that stacks send: behind the segment size there is "SACK permitted" or a
+/// filler and the timestamps (Linux), or first the window scale (the BSDs and their kin).
+#[inline(always)]
+pub fn syn_tsval(frame: &Frame, segment: &Tcp) -> Option<u32> {
+    const SACK_PERMITTED_TIMESTAMPS: u32 = u32::from_ne_bytes([4, 2, 8, 10]);
+    const LEN: usize = 20;
+    if segment.header_len < (tcp::LEN + LEN) as u32 {
+        return None;
+    }
+    let options = frame.view::<LEN>(segment.at + tcp::LEN)?;
+    let (second, third) = (options.u32::<4>(), options.u32::<8>());
+    if second == SACK_PERMITTED_TIMESTAMPS || second == ALIGNED_TIMESTAMPS {
+        return Some(u32::from_be(third));
+    }
+    if third == ALIGNED_TIMESTAMPS {
+        return Some(u32::from_be(options.u32::<12>()));
+    }
+    None
+}
+
 /// Offsets from the first option, or [`NOWHERE`].
 struct Found {
     timestamps: usize,

@@ -60,7 +60,11 @@ pub fn observe(track: TrackSlot, frame: &Frame, segment: &Tcp, ingress: u32, is_
     track.record(&Sighting {
         end: if is_held { None } else { Some(segment.end()) },
         ack: if segment.has(tcp::ACKED) { Some(segment.ack) } else { None },
-        tsval: options::aligned_tsval(frame, segment),
+        tsval: if segment.has(tcp::SYN) {
+            options::syn_tsval(frame, segment)
+        } else {
+            options::aligned_tsval(frame, segment)
+        },
         seen,
         ifindex: ingress,
         peer_mac,

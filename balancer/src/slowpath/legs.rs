@@ -1,6 +1,7 @@
 //! One of a connection's two TCP legs: its socket, and what the kernel records of the peer behind it.
 
 use super::socket;
+use super::syn::Syn;
 use super::wire::Wire;
 use crate::flow::splice::{Leg, Look};
 use crate::offload::TrackHandle;
@@ -18,6 +19,8 @@ pub struct TcpLeg {
     pub own: SocketAddr,
     /// `None` when nothing is offloaded on this leg.
     pub track: Option<TrackHandle>,
+    /// How it began, when the peer began it.
+    pub syn: Option<Syn>,
     /// Sequence number behind everything that our socket sent; valid from the splice on.
     pub sent_to: u32,
 }
@@ -75,7 +78,7 @@ impl From<io::Error> for NotNow {
 
 impl TcpLeg {
     pub fn new(wire: Wire, peer: SocketAddr, own: SocketAddr, track: Option<TrackHandle>) -> Self {
-        Self { wire, peer, own, track, sent_to: 0 }
+        Self { wire, peer, own, track, syn: None, sent_to: 0 }
     }
 
     /// True when nothing is unread or unacknowledged.
@@ -84,7 +87,11 @@ impl TcpLeg {
     }
 
     pub fn track_seen(&self) -> Track {
-        self.track.as_ref().map(TrackHandle::read).unwrap_or_default()
+        let mut seen = self.track.as_ref().map(TrackHandle::read).unwrap_or_default();
+        if let Some(syn) = &self.syn {
+            syn.complete(&mut seen);
+        }
+        seen
     }
 
     /// One look during a hand-over. [`Self::prepare`] must have been called.

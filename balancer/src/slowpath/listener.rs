@@ -1,6 +1,7 @@
 //! Listens on the VIP ports and starts a task for every connection.
 
 use super::legs::TcpLeg;
+use super::syn::Syn;
 use super::wire::Wire;
 use super::{Context, front, socket};
 use crate::config::Listen;
@@ -54,6 +55,7 @@ fn bind_one(kind: ServiceKind, address: SocketAddr, segment_max: Option<u32>) ->
         if let Some(bytes) = segment_max {
             socket::limit_segment(&socket, bytes)?;
         }
+        socket::save_syn(&socket)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         TcpListener::from_std(socket.into())
@@ -109,7 +111,16 @@ fn start(ctx: &Arc<Context>, stream: TcpStream, peer: SocketAddr, bound: &Bound)
         }
         _ => None,
     };
-    let leg = TcpLeg::new(Wire::Tcp(stream), peer, own, track);
+    let syn = match track {
+        // One that cannot be had costs a later hand-over, no more.
+        Some(_) => Syn::of(&stream, own.ip()).unwrap_or_else(|error| {
+            debug!(%error, client = %peer, "no SYN");
+            None
+        }),
+        None => None,
+    };
+    let mut leg = TcpLeg::new(Wire::Tcp(stream), peer, own, track);
+    leg.syn = syn;
     tokio::spawn(front::serve(ctx.clone(), leg, bound.kind, admitted));
 }
 

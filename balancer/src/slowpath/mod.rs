@@ -8,7 +8,6 @@ mod connection;
 mod dialect;
 mod front;
 mod handover;
-
 mod leave;
 mod legs;
 mod listener;
@@ -19,6 +18,7 @@ pub mod provoke;
 mod relay;
 mod rtmp;
 pub mod socket;
+mod syn;
 mod visitor;
 mod wire;
 

@@ -3,7 +3,7 @@
 //! Owns every `unsafe` call of the slow path. Decides nothing.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 
 // Values of linux/tcp.h that are part of the kernel's ABI.
@@ -12,6 +12,9 @@ const TCP_WINDOW_CLAMP: i32 = 10;
 const TCP_INFO: i32 = 11;
 const TCP_QUICKACK: i32 = 12;
 const TCP_REPAIR: i32 = 19;
+const TCP_SAVE_SYN: i32 = 27;
+const TCP_SAVED_SYN: i32 = 28;
+const IPV6_2292PKTOPTIONS: i32 = 6;
 const TCP_REPAIR_QUEUE: i32 = 20;
 const TCP_QUEUE_SEQ: i32 = 21;
 const TCP_TIMESTAMP: i32 = 24;
@@ -129,6 +132,50 @@ pub fn info(fd: &impl AsFd) -> io::Result<Info> {
         segment: word(SND_MSS),
         peer_window: word(SND_WND),
     })
+}
+
+/// Keep the SYNs of what is accepted here, with their link layer.
+pub fn save_syn(listener: &impl AsFd) -> io::Result<()> {
+    const WITH_LINK_LAYER: i32 = 2;
+    set(listener, libc::IPPROTO_TCP, TCP_SAVE_SYN, WITH_LINK_LAYER)
+}
+
+/// Its headers, link layer first; the kernel forgets them with this call.
+pub fn saved_syn(accepted: &impl AsFd) -> io::Result<Option<Vec<u8>>> {
+    /// Ethernet, the longest IPv4 header and the longest TCP header take 134 bytes.
+    const LEN_MAX: usize = 256;
+    let mut headers = vec![0u8; LEN_MAX];
+    let len = get_bytes(accepted, libc::IPPROTO_TCP, TCP_SAVED_SYN, &mut headers)?;
+    headers.truncate(len);
+    Ok((len > 0).then_some(headers))
+}
+
+/// The interface by which the connection's SYN came in.
+pub fn arrival_interface(accepted: &impl AsFd, own: IpAddr) -> io::Result<u32> {
+    /// One control message: its header, then `in_pktinfo` with the index first, or `in6_pktinfo` with it last.
+    const LEN: usize = 64;
+    let header = size_of::<libc::cmsghdr>();
+    let mut message = [0u8; LEN];
+    let (len, at) = if own.is_ipv4() {
+        set(accepted, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?;
+        (get_bytes(accepted, libc::IPPROTO_IP, libc::IP_PKTOPTIONS, &mut message)?, header)
+    } else {
+        set(accepted, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?;
+        let len = get_bytes(accepted, libc::IPPROTO_IPV6, IPV6_2292PKTOPTIONS, &mut message)?;
+        (len, header + size_of::<libc::in6_addr>())
+    };
+    match message[..len].get(at..at + 4) {
+        Some(&[a, b, c, d]) => Ok(u32::from_ne_bytes([a, b, c, d])),
+        _ => Err(io::ErrorKind::NotFound.into()),
+    }
+}
+
+/// Reads an option of any length; how many bytes it has.
+fn get_bytes(fd: &impl AsFd, level: i32, option: i32, into: &mut [u8]) -> io::Result<usize> {
+    let mut len = into.len() as libc::socklen_t;
+    // SAFETY: the kernel writes at most `len` bytes.
+    check(unsafe { libc::getsockopt(fd.as_fd().as_raw_fd(), level, option, into.as_mut_ptr().cast(), &mut len) })?;
+    Ok(len as usize)
 }
 
 fn enter_repair(fd: &impl AsFd) -> io::Result<()> {

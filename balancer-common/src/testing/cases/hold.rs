@@ -1,6 +1,6 @@
 //! Connections in user space: recorded, held back, let go.
 
-use std::{vec, vec::Vec};
+use std::{format, vec, vec::Vec};
 
 use super::{
     Case, Stage,
@@ -80,6 +80,7 @@ fn tracked(stage: &Stage) -> Vec<Case> {
     })
     .collect();
 
+    cases.extend(syn_layouts(stage));
     let later = Track {
         seen: Track::SEEN_END | Track::SEEN_ACK,
         max_end: data.seq.wrapping_add(0x7000_0000),
@@ -97,6 +98,39 @@ fn tracked(stage: &Stage) -> Vec<Case> {
     let bad = Case::new(stage, "a tracked TCP header of 4 bytes", world(stage, Control::TRACK, later), bad);
     cases.push(bad.passes(Reason::Truncated));
     cases
+}
+
+/// An origin that waits for the client's request has sent nothing but its SYN when its connection is handed over.
+fn syn_layouts(stage: &Stage) -> Vec<Case> {
+    use TcpOption::{Nop, Raw, Timestamps};
+    const TSVAL: u32 = 0x1020_3040;
+    let size = || Raw(vec![2, 4, 5, 180]);
+    let scale = || Raw(vec![3, 3, 7]);
+    let layouts = [
+        ("Linux", true, vec![size(), Raw(vec![4, 2]), Timestamps(TSVAL, 9), Nop, scale()]),
+        ("Linux without SACK", true, vec![size(), Nop, Nop, Timestamps(TSVAL, 9), Nop, scale()]),
+        ("BSD", true, vec![size(), Nop, scale(), Nop, Nop, Timestamps(TSVAL, 9), Raw(vec![4, 2])]),
+        ("Windows", false, vec![size(), Nop, scale(), Nop, Nop, Raw(vec![4, 2])]),
+        ("a segment size like timestamps", false, vec![Raw(vec![2, 4, 8, 10]), Nop, scale(), Nop, Nop, Nop, Nop]),
+        ("cut short", false, vec![size(), Raw(vec![4, 2, 8, 10])]),
+    ];
+    let case = |(name, has_times, options): (&str, bool, Vec<TcpOption>)| {
+        let syn = TcpPacket { flags: tcp::SYN | tcp::ACKED, payload: vec![], options, ..stage.client_packet() };
+        let mut seen = Track { control: SLOT, ..sighting(&syn) };
+        if has_times {
+            seen.last_tsval = TSVAL;
+            seen.seen |= Track::SEEN_TIMESTAMP;
+        }
+        Case::new(
+            stage,
+            &format!("tracked SYN as of {name}"),
+            world(stage, Control::TRACK, Track::default()),
+            syn.frame(),
+        )
+        .passes(Reason::Tracked)
+        .records(stage.from_client(), seen)
+    };
+    layouts.into_iter().map(case).collect()
 }
 
 fn held(stage: &Stage) -> Vec<Case> {
