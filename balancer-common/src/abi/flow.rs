@@ -87,7 +87,7 @@ impl FlowFlags {
     /// Window: `(w << left) >> right`, at most 65535. Four bits each.
     pub const WINDOW_LEFT_SHIFT: u32 = 8;
     pub const WINDOW_RIGHT_SHIFT: u32 = 12;
-    /// What the client speaks, four bits: [`super::ServiceKind`].
+    /// What the client speaks, four bits: a number of user space's.
     pub const SERVICE_SHIFT: u32 = 16;
     /// Twelve bits of the base of a [`Self::MUTE`] flow.
     pub const BASE_SHIFT: u32 = 20;

@@ -103,15 +103,32 @@ mod user {
     impl FlowKey {
         /// The 5-tuple of a TCP packet from `src` to `dst`; `None` when the families differ.
         pub fn tcp(src: SocketAddr, dst: SocketAddr) -> Option<Self> {
+            Self::new(src, dst, PROTO_TCP)
+        }
+
+        /// The same of a UDP packet.
+        pub fn udp(src: SocketAddr, dst: SocketAddr) -> Option<Self> {
+            Self::new(src, dst, PROTO_UDP)
+        }
+
+        fn new(src: SocketAddr, dst: SocketAddr, proto: u32) -> Option<Self> {
             let ports = ports_word(src.port(), dst.port());
             match (src.ip().to_canonical(), dst.ip().to_canonical()) {
                 (IpAddr::V4(s), IpAddr::V4(d)) => {
-                    Some(Self::V4(FlowKey4 { src: addr4(s), dst: addr4(d), ports, proto: PROTO_TCP }))
+                    Some(Self::V4(FlowKey4 { src: addr4(s), dst: addr4(d), ports, proto }))
                 }
                 (IpAddr::V6(s), IpAddr::V6(d)) => {
-                    Some(Self::V6(FlowKey6 { src: addr6(s), dst: addr6(d), ports, proto: PROTO_TCP }))
+                    Some(Self::V6(FlowKey6 { src: addr6(s), dst: addr6(d), ports, proto }))
                 }
                 _ => None,
+            }
+        }
+
+        /// [`PROTO_TCP`] or [`PROTO_UDP`].
+        pub fn proto(&self) -> u32 {
+            match self {
+                Self::V4(k) => k.proto,
+                Self::V6(k) => k.proto,
             }
         }
 

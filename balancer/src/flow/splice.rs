@@ -23,8 +23,8 @@ pub struct Leg {
     pub peer_timestamp: u32,
 }
 
-/// How one half-flow's TCP headers change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// How one half-flow's TCP headers change; not at all by default, as is right for UDP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Translation {
     pub flags: u32,
     pub seq_delta: u32,

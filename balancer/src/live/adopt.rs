@@ -6,7 +6,7 @@ use crate::flow::{Counter, FlowRecord, FlowState, Path, Protocol, Role};
 use crate::offload::{Half, SplicedFlow};
 use crate::recognize::StreamKey;
 use crate::slowpath::PortPool;
-use balancer_common::abi::{FlowFlags, Seen};
+use balancer_common::abi::{FlowFlags, PROTO_UDP, Seen};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +31,12 @@ impl Live {
         });
         for flow in flows {
             match self.record_of(&flow, known) {
+                Some(record) if died_with_its_session(&flow, &record) => {
+                    offload.remove(flow.client, flow.origin);
+                    // A late packet of the origin's must not meet a new session on the same port.
+                    drop(ports.adopt(record.source, record.origin_address));
+                    removed += 1;
+                }
                 Some(record) => {
                     let port = ports.adopt(record.source, record.origin_address);
                     self.store.flow_opened(super::ticket(&record));
@@ -77,6 +83,11 @@ impl Live {
             active_at: now,
         })
     }
+}
+
+/// The session of RTSP over UDP was a connection of the earlier process's.
+fn died_with_its_session(flow: &SplicedFlow, record: &FlowRecord) -> bool {
+    flow.client.proto() == PROTO_UDP && record.protocol == Protocol::Rtsp
 }
 
 fn age(seen: u32) -> Duration {

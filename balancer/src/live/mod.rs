@@ -1,10 +1,11 @@
 //! The flows that are alive: their records, what the kernel has counted for those that it carries, and their ends.
 //!
-//! A flow that user space relays is owned by its task; one that is spliced is owned by nobody but this table, which
-//! looks at it once a second and when the kernel reports a FIN or a RST.
+//! A flow that user space relays is owned by its task, and so is one whose session user space keeps; one that is spliced
+//! is owned by nobody but this table, which looks at it once a second and when the kernel reports a FIN or a RST.
 
 pub mod adopt;
 mod reset;
+mod session;
 mod spliced;
 
 use crate::flow::{FlowId, FlowRecord, FlowTable, Path};
@@ -37,6 +38,8 @@ struct State {
     spliced: HashMap<FlowKey, Box<Spliced>>,
     /// How to tell a relaying task that its flow is to be reset.
     tasks: HashMap<FlowId, Arc<ResetOrder>>,
+    /// Client's ingress keys of the channels that the kernel carries for a task.
+    sessions: HashMap<FlowId, Vec<FlowKey>>,
     sampler: Sampler,
 }
 
@@ -79,8 +82,9 @@ impl Live {
         }
     }
 
-    /// A flow that user space carried ended.
+    /// A flow that a task owned ended.
     pub fn close(&self, id: FlowId) {
+        self.drop_channels(id);
         let mut state = self.state();
         state.tasks.remove(&id);
         let record = state.table.remove(id);
@@ -104,7 +108,8 @@ impl Live {
 
     /// Flows that end with this process.
     pub fn in_user_space(&self) -> usize {
-        self.state().table.iter().filter(|(_, f)| f.path == Path::Relay).count()
+        let state = self.state();
+        state.table.iter().filter(|(id, f)| f.path == Path::Relay || state.sessions.contains_key(id)).count()
     }
 
     pub fn flows(&self) -> Vec<FlowRecord> {

@@ -17,6 +17,8 @@ pub struct Spliced {
     pub port: Option<PortLease>,
     /// No socket is left: the table owns the flow.
     pub alone: bool,
+    /// Part of a flow that its task goes on to own.
+    is_channel: bool,
     /// When it came into the table: an older look at the kernel does not show it.
     made_at: Duration,
     /// Packets and bytes of both halves at the last look.
@@ -37,14 +39,17 @@ const REFUSED: &str = "another request";
 
 impl Spliced {
     pub fn new(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
-        Self { id, origin, port: None, alone: false, made_at, last: [(0, 0); 2], ends_at: None }
+        Self { id, origin, port: None, alone: false, is_channel: false, made_at, last: [(0, 0); 2], ends_at: None }
+    }
+
+    pub fn channel(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
+        Self { is_channel: true, ..Self::new(id, origin, made_at) }
     }
 
     /// For a flow whose counts so far are in its record already.
     pub fn adopted(id: FlowId, flow: &SplicedFlow, port: PortLease) -> Self {
         let last = [(flow.to_origin.packets, flow.to_origin.bytes), (flow.to_client.packets, flow.to_client.bytes)];
-        let made_at = Duration::ZERO;
-        Self { id, origin: flow.origin, port: Some(port), alone: true, made_at, last, ends_at: None }
+        Self { port: Some(port), alone: true, last, ..Self::new(id, flow.origin, Duration::ZERO) }
     }
 
     fn ends(&mut self, at: Duration) {
@@ -78,6 +83,9 @@ impl Live {
             if let Some(record) = table.get_mut(entry.id) {
                 count(record, entry, flow, now);
             }
+            if entry.is_channel {
+                continue;
+            }
             let idle = idle(&flow.to_origin, coarse).min(idle(&flow.to_client, coarse));
             if let Some(linger) = over_for(flow) {
                 if let Some(record) = table.get_mut(entry.id) {
@@ -96,6 +104,7 @@ impl Live {
                 over.push((*client, entry.id, "origin down"));
             }
         }
+        state.end_idle_sessions(idle_timeout, now);
         drop(state);
         self.sample(now);
         for (client, id, why) in over {
@@ -157,7 +166,7 @@ impl Live {
     fn end(&self, client: FlowKey, why: &str, tell: bool) {
         let mut state = self.state();
         let Some(entry) = state.spliced.remove(&client) else { return };
-        let record = state.table.remove(entry.id);
+        let record = if entry.is_channel { None } else { state.table.remove(entry.id) };
         drop(state);
         if let Some(offload) = &self.offload {
             offload.remove(client, entry.origin);
@@ -180,8 +189,12 @@ impl Live {
     pub fn reset(&self, which: impl Fn(&FlowRecord) -> bool) -> usize {
         let state = self.state();
         let picked: Vec<FlowId> = state.table.iter().filter(|(_, f)| which(f)).map(|(id, _)| id).collect();
-        let kernel: Vec<FlowKey> =
-            state.spliced.iter().filter(|(_, s)| picked.contains(&s.id)).map(|(key, _)| *key).collect();
+        let kernel: Vec<FlowKey> = state
+            .spliced
+            .iter()
+            .filter(|(_, s)| !s.is_channel && picked.contains(&s.id))
+            .map(|(key, _)| *key)
+            .collect();
         for id in &picked {
             if let Some(task) = state.tasks.get(id) {
                 task.give();
@@ -199,16 +212,16 @@ impl Live {
         let mut state = self.state();
         let now = self.now();
         let mut clients = Vec::new();
-        let State { table, spliced, tasks, .. } = &mut *state;
+        let State { table, spliced, tasks, sessions, .. } = &mut *state;
         let theirs = |f: &FlowRecord| f.origin == index && f.origin_generation == generation;
         for (id, record) in table.iter().filter(|(_, f)| theirs(f)) {
-            if record.path == Path::Relay
+            if (record.path == Path::Relay || sessions.contains_key(&id))
                 && let Some(task) = tasks.get(&id)
             {
                 task.give();
             }
         }
-        for entry in spliced.values_mut() {
+        for entry in spliced.values_mut().filter(|entry| !entry.is_channel) {
             if let Some(record) = table.get_mut(entry.id).filter(|r| theirs(r)) {
                 entry.ends(now + DEAD_LINGER);
                 record.state = FlowState::Closing;

@@ -17,12 +17,16 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 #[derive(Debug, thiserror::Error)]
 pub enum SpliceError {
+    #[error("the fast path is off")]
+    Off,
     #[error("interface {0} carries no program: add it with --interface")]
     Interface(u32),
     #[error("NEXT_HOPS is full")]
     NextHops,
     #[error("the two legs differ in address family")]
     Family,
+    #[error("nothing has come in from {0} yet: does it come by an interface without the program?")]
+    Unseen(SocketAddr),
     #[error("map {map}: {source}")]
     Map { map: &'static str, source: MapError },
 }

@@ -1,6 +1,7 @@
 //! The kernel half, seen from user space: loads and pins the program, owns every map, adopts what an earlier process
 //! left. Alone speaks aya. Never sees a stream key but as opaque bytes to be kept beside the flows.
 
+mod datagrams;
 mod devices;
 mod events;
 mod load;
@@ -13,6 +14,7 @@ mod tracks;
 mod walk;
 mod words;
 
+pub use datagrams::Datagrams;
 pub use events::EventSource;
 pub use load::{Interface, LoadError, boot_seconds, coarse_now};
 pub use maps::{Half, MapUsage, SpliceError, SplicedFlow, StreamEntry};
@@ -41,7 +43,7 @@ pub struct NewHalf {
     /// What goes out: the new 5-tuple.
     pub egress: FlowKey,
     pub translation: crate::flow::splice::Translation,
-    /// [`abi::FlowFlags`] that say whom the flow belongs to.
+    /// [`abi::FlowFlags`] that say whom the flow belongs to, and [`abi::FlowFlags::mute`].
     pub flags: u32,
     pub origin: u16,
     pub origin_generation: u16,
