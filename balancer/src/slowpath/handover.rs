@@ -105,21 +105,19 @@ pub fn splice(c: &mut Connection, pending: u32) -> Result<(), NotNow> {
     if wish.role == Role::Publish {
         flags |= FlowFlags::PUBLISH;
     }
-    let half = |ingress: FlowKey, egress: FlowKey, translation, way_out| NewHalf {
+    let mute = if wish.mute { FlowFlags::mute(at_client.copied_seq) } else { (0, 0) };
+    let half = |ingress: FlowKey, egress: FlowKey, translation, mute, way_out| NewHalf {
         ingress,
         egress,
         translation,
-        flags,
+        flags: flags | mute,
         origin: origin.placement.origin,
         origin_generation: origin.placement.generation,
         stream: origin.placement.stream,
         way_out,
     };
-    let mut to_origin = half(client_key, origin_key.reversed(), plan.to_origin, leg.track_seen());
-    if wish.mute {
-        to_origin.flags |= FlowFlags::MUTE | (at_client.copied_seq << FlowFlags::BASE_SHIFT);
-    }
-    let to_client = half(origin_key, client_key.reversed(), plan.to_client, c.client.track_seen());
+    let to_origin = half(client_key, origin_key.reversed(), plan.to_origin, mute.0, leg.track_seen());
+    let to_client = half(origin_key, client_key.reversed(), plan.to_client, mute.1, c.client.track_seen());
     if let Err(error) = offload.splice(&to_origin, &to_client, true) {
         warn!(%error, client = %c.client.peer, "the fast path took no flow");
         return Err(NotNow::Reason(Reason::SpliceMap));
