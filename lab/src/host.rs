@@ -13,13 +13,10 @@ pub fn resident_bytes(pid: u32) -> Result<u64> {
     Ok(field(&text, "VmRSS:")? * 1024)
 }
 
-/// CPU time that a process used, all threads, user and system.
+/// CPU time that a process used, all threads, user and system; not in ticks, as `/proc/<pid>/stat` has it.
 pub fn process_cpu_seconds(pid: u32) -> Result<f64> {
-    let text = fs::read_to_string(format!("/proc/{pid}/stat")).with_context(|| format!("/proc/{pid}/stat"))?;
-    // The command name, in parentheses, may hold spaces; after it, utime and stime are fields 12 and 13.
-    let after = text.rsplit_once(')').context("no command in stat")?.1;
-    let ticks: u64 = after.split_whitespace().skip(11).take(2).filter_map(|word| word.parse::<u64>().ok()).sum();
-    Ok(ticks as f64 / sys::clock_ticks() as f64)
+    let used = sys::process_cpu_time(pid).with_context(|| format!("CPU clock of process {pid}"))?;
+    Ok(used.as_secs_f64())
 }
 
 /// CPU time that the whole machine did not idle, interrupts included; only differences mean anything. Taken from the

@@ -184,6 +184,20 @@ pub fn is_root() -> bool {
     unsafe { libc::geteuid() == 0 }
 }
 
+/// What the scheduler has counted for all threads of a process, those that ended included.
+pub fn process_cpu_time(pid: u32) -> io::Result<Duration> {
+    let mut clock = 0;
+    // SAFETY: a number, and a place for the answer.
+    match unsafe { libc::clock_getcpuclockid(pid as i32, &mut clock) } {
+        0 => {}
+        error => return Err(io::Error::from_raw_os_error(error)),
+    }
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a clock that exists as long as the process does, and a place for the answer.
+    check(unsafe { libc::clock_gettime(clock, &mut time) })?;
+    Ok(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+}
+
 /// Clock ticks a second, the unit of /proc/stat.
 pub fn clock_ticks() -> u64 {
     // SAFETY: takes a number, returns a number.

@@ -9,6 +9,7 @@
 mod costs;
 mod middle;
 mod players;
+mod requests;
 
 use anyhow::Result;
 use balancer_lab::load::Protocol;
@@ -20,6 +21,7 @@ fn main() -> Result<()> {
         arguments.remove(0);
     }
     match kind.as_deref() {
+        Some("http") => requests::measure(&arguments),
         Some("flv") => players::measure(Protocol::Flv, &arguments),
         _ => players::measure(Protocol::Rtmp, &arguments),
     }
