@@ -6,11 +6,11 @@
 //! The case `empty` is a program that returns at once: what is above it is ours.
 
 use super::Report;
-use super::machine::{self, Machine};
+use super::machine::Machine;
 use super::plot::{Bar, Bars};
+use super::program;
 use super::table::{Table, number};
-use crate::repo;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 const EMPTY: &str = "empty";
@@ -24,27 +24,15 @@ struct Case {
 }
 
 pub fn measure() -> Result<Report> {
-    let example = ["--release", "--quiet", "--package", "balancer", "--example", "bench_micro"];
-    repo::run(repo::cargo().arg("build").args(example))?;
-    let machine = machine::describe();
-    machine.warn();
-    eprintln!("bench: the fast path in the kernel's test-run ({})", machine.line());
-    let mut command = repo::cargo();
-    command.arg("run").args(example);
-    command.stderr(std::process::Stdio::inherit()).stdin(std::process::Stdio::null());
-    let output = command.output().context("cannot start cargo")?;
-    if !output.status.success() {
-        bail!("{} failed ({})", repo::show(&command), output.status);
-    }
-    report(machine, &String::from_utf8_lossy(&output.stdout))
+    let example = ["balancer", "--example", "bench_micro"];
+    let (machine, printed) = program::run(example, &[], "the fast path in the kernel's test-run")?;
+    report(machine, &printed)
 }
 
 fn report(machine: Machine, printed: &str) -> Result<Report> {
-    let cases = printed
-        .lines()
-        .filter(|line| line.starts_with('{'))
-        .map(|line| parse(line).with_context(|| format!("not a case: {line}")))
-        .collect::<Result<Vec<_>>>()?;
+    let objects = program::objects(printed)?;
+    let cases = objects.iter().map(|object| parse(object).with_context(|| format!("not a case: {object}")));
+    let cases = cases.collect::<Result<Vec<_>>>()?;
     let empty = cases.iter().find(|case| case.name == EMPTY).context("the empty program was not measured")?.clone();
     let row = |case: &Case| {
         let above = |value: f64, base: f64| number(Some(value - base));
@@ -69,6 +57,7 @@ fn report(machine: Machine, printed: &str) -> Result<Report> {
             heads: vec!["packet", "min ns", "median ns", "min above empty", "median above empty"],
             rows: cases.iter().map(row).collect(),
         },
+        remarks: Vec::new(),
         plots: vec![Bars {
             name: "packet",
             title: "ns a packet above an empty program, median".to_owned(),
@@ -77,8 +66,7 @@ fn report(machine: Machine, printed: &str) -> Result<Report> {
     })
 }
 
-fn parse(line: &str) -> Option<Case> {
-    let value: Value = serde_json::from_str(line).ok()?;
+fn parse(value: &Value) -> Option<Case> {
     Some(Case {
         name: value.get("case")?.as_str()?.to_owned(),
         flows: value.get("flows")?.as_u64()?,
@@ -105,6 +93,7 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bench::machine;
 
     #[test]
     fn every_case_is_compared_with_the_empty_program() {

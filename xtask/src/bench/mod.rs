@@ -1,10 +1,12 @@
 //! `cargo xtask bench`: measures, and writes what it measured under `docs/bench/`: tables, JSON and plots. The tables
 //! also replace the marked places of the README, so that no figure there was typed by hand.
 
-mod load;
 mod machine;
 mod micro;
+mod players;
 mod plot;
+mod program;
+mod requests;
 mod table;
 
 use crate::{build, repo, setup};
@@ -26,8 +28,12 @@ pub struct Arguments {
 enum Kind {
     /// Nanoseconds a packet, in the kernel's test-run
     Micro,
-    /// A hundred players, against routing, NAT and proxies in the same topology
+    /// A hundred players of RTMP, against routing, NAT and proxies in the same topology
     Macro,
+    /// The same with players of HTTP-FLV
+    Flv,
+    /// Requests for playlists and segments, against HAProxy and nginx
+    Http,
 }
 
 /// One measurement, ready to be written.
@@ -37,6 +43,8 @@ struct Report {
     machine: Machine,
     json: Value,
     table: Table,
+    /// How the figures stand to what was aimed for.
+    remarks: Vec<String>,
     plots: Vec<plot::Bars>,
 }
 
@@ -51,7 +59,13 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         micro::measure()?.write()?;
     }
     if wanted(Kind::Macro) {
-        load::measure()?.write()?;
+        players::rtmp()?.write()?;
+    }
+    if wanted(Kind::Flv) {
+        players::flv()?.write()?;
+    }
+    if wanted(Kind::Http) {
+        requests::measure()?.write()?;
     }
     Ok(())
 }
@@ -68,18 +82,15 @@ impl Report {
         let machine = &self.machine;
         let json = serde_json::json!({ "machine": machine.json(), "measured": self.json });
         write(&file(".json"), &format!("{json:#}\n"))?;
-        let mut page = format!("{}\n{}\n", self.table.markdown(), machine.line());
+        let lines = self.remarks.iter().cloned().chain([machine.line()]);
+        let mut page = format!("{}\n{}\n", self.table.markdown(), lines.collect::<Vec<_>>().join("\n\n"));
+        table::replace_marked(&repo::root().join("README.md"), self.name, &page)?;
         for bars in &self.plots {
             let name = format!("{}-{}.svg", self.name, bars.name);
             bars.draw(&folder.join(&name))?;
             page.push_str(&format!("\n![{}]({name})\n", bars.title));
         }
         write(&file(".md"), &page)?;
-        table::replace_marked(
-            &repo::root().join("README.md"),
-            self.name,
-            &format!("{}\n{}", self.table.markdown(), machine.line()),
-        )?;
         println!("\n{}\nwritten to {}", self.table.markdown(), folder.display());
         Ok(())
     }
