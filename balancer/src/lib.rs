@@ -6,10 +6,12 @@
 
 pub mod api;
 pub mod app;
+pub mod auth;
 pub mod cli;
 pub mod config;
 pub mod counters;
 pub mod flow;
+pub mod identity;
 pub mod live;
 pub mod offload;
 pub mod placement;

@@ -3,6 +3,7 @@
 use super::{State, Store};
 use crate::recognize::StreamKey;
 use crate::registry::{Caller, ClaimError, Claimed, Name, NotWhose, OriginRole};
+use balancer_common::abi::Reason;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,7 +64,7 @@ impl Store {
         again: bool,
         now: Duration,
     ) -> Result<(Arc<str>, Told), TellError> {
-        self.change(|state| {
+        let result = self.change(|state| {
             let (origin, id) = state.whose(caller)?;
             let is_edge = state.registry.get(origin).is_some_and(|o| o.role == OriginRole::Edge);
             if is_edge || publication.from.is_some_and(|from| state.registry.is_another(origin, from)) {
@@ -73,7 +74,15 @@ impl Store {
             let key = state.name_of(publication, origin);
             let claimed = state.streams.claim(key, placed_on, &publication.client, again, now)?;
             Ok((id, Told::Claimed(claimed)))
-        })
+        });
+        match &result {
+            Ok((_, Told::Claimed(Claimed::Placed))) => self.counters.count(Reason::Claimed),
+            Err(TellError::Claim(ClaimError::TooMany | ClaimError::StreamsFull(_))) => {
+                self.counters.count(Reason::LimitStreams);
+            }
+            Ok(_) | Err(_) => {}
+        }
+        result
     }
 
     /// An origin's publisher has left.
