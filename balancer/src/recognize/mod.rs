@@ -3,6 +3,7 @@
 pub mod http;
 pub mod proxy_header;
 pub mod rtmp;
+pub mod rtsp;
 mod stream_key;
 
 pub use stream_key::{StreamKey, StreamKeyError};

@@ -19,7 +19,7 @@ mod framing;
 mod head;
 mod intent;
 mod names;
-mod percent;
+pub(super) mod percent;
 pub mod playlist;
 mod scan;
 mod stem;

@@ -1,0 +1,75 @@
+//! What the origin says: answers to what it was asked, and requests of its own.
+
+use super::super::message::{Framed, Message, Start};
+use super::super::rewrite::for_client;
+use super::{Asked, Dialog, Event, RtspError, What};
+
+/// Requests of an origin's that a client has not answered.
+const ORIGIN_ASKS_MAX: u32 = 8;
+
+impl Dialog {
+    pub(super) fn read_origin(&mut self) -> Result<(), RtspError> {
+        while let Some(framed) = self.origin.read()? {
+            match framed {
+                Framed::Interleaved(frame) => {
+                    if !self.tracks.iter().any(|track| track.interleaved) {
+                        return Err(RtspError::Unasked);
+                    }
+                    self.to_client.extend_from_slice(&frame);
+                }
+                Framed::Message(message) => self.heard(message)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn heard(&mut self, mut message: Message) -> Result<(), RtspError> {
+        match message.start {
+            Start::Response { status, .. } => self.response(&mut message, status)?,
+            Start::Request { .. } if self.origin_asks >= ORIGIN_ASKS_MAX => return Err(RtspError::Unasked),
+            Start::Request { .. } => self.origin_asks += 1,
+        }
+        // Whatever an origin has said, no other one can take its place.
+        self.first = None;
+        if let Some((base, origin)) = self.named.as_ref().and_then(|n| Some((&n.base, n.origin?))) {
+            for_client(&mut message, base, origin);
+        }
+        self.to_client.extend_from_slice(&message.encode());
+        Ok(())
+    }
+
+    fn response(&mut self, message: &mut Message, status: u16) -> Result<(), RtspError> {
+        let answers = |asked: &mut Asked| message.cseq().is_none_or(|cseq| cseq == asked.cseq);
+        // RFC 2326 section 7.1.1: 100 (Continue) is not the answer yet.
+        if status < 200 {
+            return if self.asked.as_mut().is_some_and(answers) { Ok(()) } else { Err(RtspError::Unasked) };
+        }
+        let asked = self.asked.take_if(answers).ok_or(RtspError::Unasked)?;
+        let ok = status < 300;
+        match asked.what {
+            What::Setup(offered) => self.set_up_answered(message, offered, ok)?,
+            What::Start if ok => self.events.push_back(Event::Started),
+            // 454: there is no such session, which is what was wanted.
+            What::Teardown { url } if ok || status == 454 => self.torn_down(&url),
+            What::Start | What::Teardown { .. } | What::Other => {}
+        }
+        Ok(())
+    }
+
+    /// RFC 2326 section 10.7: of one track, or of all.
+    fn torn_down(&mut self, url: &str) {
+        let of_track = self.tracks.iter().position(|track| track.url == url).filter(|_| self.tracks.len() > 1);
+        match of_track {
+            Some(at) => {
+                let track = self.tracks.remove(at);
+                if !track.interleaved {
+                    self.events.push_back(Event::Unbound { track: track.id });
+                }
+            }
+            None => {
+                self.forget_tracks();
+                self.events.push_back(Event::TornDown);
+            }
+        }
+    }
+}
