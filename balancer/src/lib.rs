@@ -15,6 +15,7 @@ pub mod identity;
 pub mod live;
 pub mod offload;
 pub mod placement;
+pub mod proxy;
 pub mod recognize;
 pub mod reconcile;
 pub mod registry;

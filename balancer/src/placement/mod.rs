@@ -4,9 +4,11 @@ mod choose;
 mod hash;
 mod load;
 mod place;
+mod request;
 #[cfg(test)]
 mod tests;
 
 pub use choose::Candidate;
 pub use load::{Load, Loads, Rate, STREAM_COST, Sampler};
 pub use place::{PlaceError, PlaceRequest, Placement, Placer, endpoint, service_of};
+pub use request::{LEASED_MAX, RequestPlace, RequestPlaced, lease_stream, place_request};

@@ -91,7 +91,7 @@ pub struct Placer {
 }
 
 /// What becomes of a stream that has an origin.
-enum Known {
+pub(super) enum Known {
     Stay,
     Anew,
     Fail(PlaceError),
@@ -121,11 +121,17 @@ impl Placer {
         if let Some((stream, mapping)) = known
             && let Some(origin) = registry.get(mapping.origin)
         {
-            match keep(stream, mapping, origin, request, now) {
+            match keep(stream, mapping, origin, (request.role, service), request.exclude, now) {
                 Known::Stay => {
                     let index = stream.index;
                     streams.renew(index, now);
-                    return finish(registry, request, (mapping.origin, index), Reason::PlacedSticky, now);
+                    return finish(
+                        registry,
+                        (service, request.vip),
+                        (mapping.origin, index),
+                        Reason::PlacedSticky,
+                        now,
+                    );
                 }
                 Known::Fail(error) => return Err(error),
                 Known::Anew => waiting = (stream.players() > 0).then_some(mapping.origin),
@@ -145,7 +151,7 @@ impl Placer {
         let mapping = Mapping { origin, generation, confirmed: request.role == Role::Publish };
         let stream = streams.assign(request.key, mapping, now)?;
         registry.attempted(origin, service, now);
-        finish(registry, request, (origin, stream), reason, now)
+        finish(registry, (service, request.vip), (origin, stream), reason, now)
     }
 
     fn choose(
@@ -157,35 +163,68 @@ impl Placer {
         waiting: Option<u16>,
         now: Duration,
     ) -> Result<(u16, Reason), PlaceError> {
-        let mut full = false;
-        let mut fallback = None;
-        let mut candidates = Vec::new();
-        for (index, origin) in registry.live() {
-            if request.exclude.contains(&index) || !takes_new(origin, request.role, service, now) {
-                continue;
-            }
-            if origin.source == Source::Default {
-                fallback = Some(index);
-                continue;
-            }
-            let flows = registry.flows(index);
-            if at_capacity(origin, flows, streams.on(index)) {
-                full = true;
-                continue;
-            }
-            let cost = origin.load.cost(flows);
-            candidates.push(Candidate { index, id: &origin.id, weight: origin.weight, cost });
-        }
+        let available = available(registry, streams, (request.role, service), request.exclude, now);
         let key = request.key.to_string();
-        let (chosen, reason) = match self.policy {
-            Policy::LeastLoad => (least_load(&key, &candidates, STREAM_COST, waiting), Reason::PlacedLeastLoad),
-            Policy::Rendezvous => (rendezvous(&key, &candidates), Reason::PlacedRendezvous),
-            Policy::RoundRobin => (self.round_robin.next(&candidates), Reason::PlacedRoundRobin),
+        let reason = match self.policy {
+            Policy::LeastLoad => Reason::PlacedLeastLoad,
+            Policy::Rendezvous => Reason::PlacedRendezvous,
+            Policy::RoundRobin => Reason::PlacedRoundRobin,
         };
-        match (chosen, fallback) {
+        let by_policy = |candidates: &[Candidate<'_>]| match self.policy {
+            Policy::LeastLoad => least_load(&key, candidates, STREAM_COST, waiting),
+            Policy::Rendezvous => rendezvous(&key, candidates),
+            Policy::RoundRobin => self.round_robin.next(candidates),
+        };
+        available.pick(by_policy, reason)
+    }
+}
+
+/// The origins that could take something new.
+pub(super) struct Available<'a> {
+    candidates: Vec<Candidate<'a>>,
+    /// The default origin, for when there is no other.
+    fallback: Option<u16>,
+    /// Some were left out because they carry as much as they may.
+    full: bool,
+}
+
+pub(super) fn available<'a>(
+    registry: &'a Registry,
+    streams: &Streams,
+    (role, service): (Role, ServiceKind),
+    exclude: &[u16],
+    now: Duration,
+) -> Available<'a> {
+    let mut available = Available { candidates: Vec::new(), fallback: None, full: false };
+    for (index, origin) in registry.live() {
+        if exclude.contains(&index) || !takes_new(origin, role, service, now) {
+            continue;
+        }
+        if origin.source == Source::Default {
+            available.fallback = Some(index);
+            continue;
+        }
+        let flows = registry.flows(index);
+        if at_capacity(origin, flows, streams.on(index)) {
+            available.full = true;
+            continue;
+        }
+        let cost = origin.load.cost(flows);
+        available.candidates.push(Candidate { index, id: &origin.id, weight: origin.weight, cost });
+    }
+    available
+}
+
+impl Available<'_> {
+    pub fn pick(
+        &self,
+        choose: impl FnOnce(&[Candidate<'_>]) -> Option<u16>,
+        reason: Reason,
+    ) -> Result<(u16, Reason), PlaceError> {
+        match (choose(&self.candidates), self.fallback) {
             (Some(index), _) => Ok((index, reason)),
             (None, Some(index)) => Ok((index, Reason::PlacedDefault)),
-            (None, None) if full => Err(PlaceError::AtCapacity),
+            (None, None) if self.full => Err(PlaceError::AtCapacity),
             (None, None) => Err(PlaceError::NoOrigin),
         }
     }
@@ -200,13 +239,19 @@ fn twin(streams: &Streams, request: &PlaceRequest<'_>) -> Option<(u16, u16)> {
 }
 
 /// Whether a client joins the stream where it is.
-fn keep(stream: &Stream, mapping: Mapping, origin: &Origin, request: &PlaceRequest<'_>, now: Duration) -> Known {
-    let service = service_of(request.protocol);
-    let excluded = request.exclude.contains(&mapping.origin);
+pub(super) fn keep(
+    stream: &Stream,
+    mapping: Mapping,
+    origin: &Origin,
+    (role, service): (Role, ServiceKind),
+    exclude: &[u16],
+    now: Duration,
+) -> Known {
+    let excluded = exclude.contains(&mapping.origin);
     let offered = offers(origin, service);
     let published = stream.is_published();
     let id = || origin.id.clone();
-    match request.role {
+    match role {
         // Nobody else has what the viewer wants, so a suspect or draining origin is still the right one.
         Role::Play if mapping.confirmed && !origin.health.is_dead() => match (excluded, offered) {
             (true, _) if published => Known::Fail(PlaceError::Unreachable { origin: id() }),
@@ -219,7 +264,7 @@ fn keep(stream: &Stream, mapping: Mapping, origin: &Origin, request: &PlaceReque
             Known::Fail(PlaceError::Unreachable { origin: id() })
         }
         // A viewer's choice binds nobody once it is a bad one.
-        Role::Play if !excluded && takes_new(origin, request.role, service, now) => Known::Stay,
+        Role::Play if !excluded && takes_new(origin, role, service, now) => Known::Stay,
         Role::Play => Known::Anew,
         // A publisher that comes back finds its viewers; one that comes second is the origin's to refuse. Of a draining
         // origin a publisher's return is the chance to leave.
@@ -254,17 +299,16 @@ fn at_capacity(origin: &Origin, flows: u32, streams: u32) -> bool {
         || origin.capacity.streams.is_some_and(|max| streams >= max)
 }
 
-fn finish(
+pub(super) fn finish(
     registry: &Registry,
-    request: &PlaceRequest<'_>,
+    (service, vip): (ServiceKind, IpAddr),
     (index, stream): (u16, u32),
     reason: Reason,
     now: Duration,
 ) -> Result<Placement, PlaceError> {
-    let service = service_of(request.protocol);
     let origin = registry.get(index).ok_or(PlaceError::NoOrigin)?;
-    let endpoint = endpoint(origin, service, request.vip, stream)
-        .ok_or_else(|| PlaceError::NoEndpoint { origin: origin.id.clone() })?;
+    let endpoint =
+        endpoint(origin, service, vip, stream).ok_or_else(|| PlaceError::NoEndpoint { origin: origin.id.clone() })?;
     let generation = registry.generation(index) as u16;
     Ok(Placement {
         origin: index,

@@ -295,6 +295,13 @@ impl Registry {
         }
     }
 
+    /// A request goes there, which is no stream's load. Of an origin that has failed, only one such finds out more.
+    pub fn retrying(&mut self, index: u16, kind: ServiceKind, now: Duration) {
+        if let Some(origin) = self.slots.get_mut(index) {
+            origin.health.attempted(kind, now);
+        }
+    }
+
     pub fn flow_opened(&mut self, index: u16) {
         self.slots.count_flow(index, true);
     }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod group;
+mod names;
 
 pub use claims::{CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed};
 
@@ -15,6 +16,7 @@ use crate::recognize::StreamKey;
 use balancer_common::abi::capacity;
 use claims::Claim;
 use group::Group;
+use names::Names;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +125,7 @@ impl Stream {
 #[derive(Debug, Default)]
 pub struct Streams {
     by_key: HashMap<Arc<StreamKey>, u32>,
+    by_name: Names,
     slots: Vec<Option<Stream>>,
     /// Oldest first, so that an index rests as long as it can before another stream gets it.
     free: VecDeque<u32>,
@@ -139,6 +142,11 @@ pub struct Streams {
 impl Streams {
     pub fn get(&self, key: &StreamKey) -> Option<&Stream> {
         self.by_index(*self.by_key.get(key)?)
+    }
+
+    /// The stream of that name in a vhost, whatever its app, if there is exactly one.
+    pub fn only_one_named(&self, vhost: &str, name: &str) -> Option<&Stream> {
+        self.by_index(self.by_name.only_one(vhost, name)?)
     }
 
     pub fn by_index(&self, index: u32) -> Option<&Stream> {
@@ -328,6 +336,7 @@ impl Streams {
 
     fn put(&mut self, index: u32, key: &Arc<StreamKey>) {
         self.by_key.insert(key.clone(), index);
+        self.by_name.insert(key, index);
         self.slots[index as usize] = Some(Stream {
             key: key.clone(),
             index,
@@ -362,6 +371,7 @@ impl Streams {
         let key = stream.key.clone();
         self.map(index, None);
         self.by_key.remove(&key);
+        self.by_name.remove(&key, index);
         self.slots[index as usize] = None;
         self.free.push_back(index);
         self.changes.insert(index);

@@ -16,13 +16,16 @@ pub use view::{OriginView, StreamView};
 
 use crate::config::{DefaultOrigin, Policy};
 use crate::counters::Counters;
-use crate::placement::{Loads, PlaceError, PlaceRequest, Placement, Placer};
+use crate::placement::{
+    LEASED_MAX, Loads, PlaceError, PlaceRequest, Placement, Placer, RequestPlace, RequestPlaced, lease_stream,
+    place_request,
+};
 use crate::recognize::StreamKey;
 use crate::registry::{
     Admission, ConnectFailure, DesiredOrigin, FlowTicket, Mapping, Name, OriginSpec, RegisterError, Registered,
     Registry, Reset, SrsRegistration, StreamChange, Streams,
 };
-use balancer_common::abi::ServiceKind;
+use balancer_common::abi::{Reason, ServiceKind};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -94,6 +97,32 @@ impl Store {
             Err(error) => error.reason(),
         });
         result
+    }
+
+    /// Where one HTTP request goes. Only what fails is counted: a viewer of HLS makes one every few seconds.
+    pub async fn place_request(&self, request: &RequestPlace<'_>, now: Duration) -> Result<RequestPlaced, PlaceError> {
+        let result = self.change(|State { registry, streams, .. }| place_request(registry, streams, request, now));
+        if let Err(error) = &result {
+            self.counters.count(error.reason());
+        }
+        result
+    }
+
+    /// An origin has the stream that a request was sent to it for: see [`lease_stream`].
+    pub async fn lease_stream(&self, key: &Arc<StreamKey>, placement: &Placement, now: Duration) -> Option<u32> {
+        let leased =
+            self.change(|State { registry, streams, .. }| lease_stream(registry, streams, key, placement, now));
+        match leased {
+            Some(_) => self.counters.count(Reason::PlacedViewer),
+            None if self.stream_count() >= LEASED_MAX => self.counters.count(Reason::LimitStreams),
+            None => {}
+        }
+        leased
+    }
+
+    /// Whether a stream is on some origin.
+    pub fn is_placed(&self, key: &StreamKey) -> bool {
+        self.lock().streams.get(key).is_some_and(|stream| stream.mapping.is_some())
     }
 
     /// Answers whether the origin died of it.

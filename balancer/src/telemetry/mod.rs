@@ -5,10 +5,12 @@
 
 mod collector;
 mod facts;
+mod http;
 #[cfg(test)]
 mod tests;
 
 pub use facts::{Facts, Forwarded, InterfaceStatus, MapUsage};
+pub use http::{HttpKind, OriginResult};
 
 use crate::counters::Counters;
 use crate::store::{Clock, Store};
@@ -56,6 +58,7 @@ pub struct Telemetry {
     registrations: Family<Labels, Counter>,
     hooks: Family<Labels, Counter>,
     denials: Counter,
+    http: http::HttpCounters,
 }
 
 impl Telemetry {
@@ -86,8 +89,9 @@ impl Telemetry {
             "Requests that the system API refused because of who asked: no token, a wrong one, an address not allowed",
             denials.clone(),
         );
+        let http = http::HttpCounters::register(&mut registry);
         registry.register_collector(Box::new(Scrape { store, counters, facts, clock }));
-        Self { registry, splices, registrations, hooks, denials }
+        Self { registry, splices, registrations, hooks, denials, http }
     }
 
     /// A flow is forwarded by the kernel now; `took` since that was decided.
@@ -107,6 +111,16 @@ impl Telemetry {
 
     pub fn denied(&self) {
         self.denials.inc();
+    }
+
+    /// A client's request was answered.
+    pub fn http_answered(&self, kind: HttpKind, status: u16) {
+        self.http.answered(kind, status);
+    }
+
+    /// A request was sent to an origin, or was to be.
+    pub fn http_asked(&self, result: OriginResult) {
+        self.http.asked(result);
     }
 
     /// All metrics. May block: call it where that is allowed.

@@ -3,6 +3,7 @@
 mod claims;
 mod properties;
 mod rates;
+mod requests;
 mod rules;
 
 use super::*;

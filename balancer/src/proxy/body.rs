@@ -1,0 +1,131 @@
+//! The bodies that pass: a client's on its way to an origin, and the several kinds that a client may be answered with.
+
+use super::origins::Borrowed;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use tower_http::services::fs::ServeFileSystemResponseBody;
+
+pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What an origin is sent.
+#[derive(Debug)]
+pub enum Outgoing {
+    Empty,
+    Client(Incoming),
+}
+
+/// What a client is sent.
+pub enum Answer {
+    Full(Bytes),
+    Origin(Box<Relayed>),
+    File(Box<ServeFileSystemResponseBody>),
+}
+
+/// An origin's body on its way, with the connection that it comes by.
+pub struct Relayed {
+    pub body: Incoming,
+    pub link: Borrowed,
+    /// Told of everything that passes.
+    pub witness: Option<std::sync::Arc<dyn Witness>>,
+}
+
+/// Who wants to know that a body is still on its way.
+pub trait Witness: Send + Sync {
+    fn passed(&self);
+}
+
+impl Outgoing {
+    pub fn of(body: Incoming) -> Self {
+        if body.is_end_stream() { Self::Empty } else { Self::Client(body) }
+    }
+}
+
+impl Answer {
+    pub const fn empty() -> Self {
+        Self::Full(Bytes::new())
+    }
+}
+
+impl<T: Into<Bytes>> From<T> for Answer {
+    fn from(bytes: T) -> Self {
+        Self::Full(bytes.into())
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Client(body) => Pin::new(body).poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
+            Self::Origin(relayed) => relayed.poll_frame(cx),
+            Self::File(file) => Pin::new(file.as_mut()).poll_frame(cx).map_err(Into::into),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Origin(relayed) => relayed.body.is_end_stream(),
+            Self::File(file) => file.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Origin(relayed) => relayed.body.size_hint(),
+            Self::File(file) => file.size_hint(),
+        }
+    }
+}
+
+impl Relayed {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let frame = ready!(self.link.poll_body(cx, &mut self.body));
+        match &frame {
+            Some(Ok(_)) => {
+                if let Some(witness) = &self.witness {
+                    witness.passed();
+                }
+                if self.body.is_end_stream() {
+                    self.link.complete();
+                }
+            }
+            Some(Err(_)) => {}
+            None => self.link.complete(),
+        }
+        Poll::Ready(frame)
+    }
+}

@@ -1,0 +1,259 @@
+//! One client's requests, each with its answer: where it goes, what is changed on the way, and what is said when nobody
+//! answers.
+
+use super::body::{Answer, Outgoing};
+use super::failure::Failure;
+use super::headers::{self, Forwarded};
+use super::origins::{Asked, Failed, OriginError, Target};
+use super::playing::Playing;
+use super::{Client, Proxy, api};
+use crate::flow::Protocol;
+use crate::placement::{Placement, RequestPlace, RequestPlaced};
+use crate::recognize::StreamKey;
+use crate::recognize::http::{self as recognizer, Kind};
+use crate::registry::ConnectFailure;
+use crate::telemetry::{HttpKind, OriginResult};
+use balancer_common::abi::ServiceKind;
+use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::uri::PathAndQuery;
+use http::{Method, Request, Response, Uri};
+use http_body::Body;
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tracing::debug;
+
+pub struct Exchange<'a> {
+    proxy: &'a Arc<Proxy>,
+    client: Client,
+    forwarded: Forwarded,
+    playing: Arc<Playing>,
+}
+
+/// Origins that are tried for one request.
+const ORIGINS_MAX: usize = 3;
+
+/// What a request is about, as far as its head tells.
+struct Subject {
+    kind: Kind,
+    keys: Vec<StreamKey>,
+}
+
+impl<'a> Exchange<'a> {
+    pub fn new(proxy: &'a Arc<Proxy>, client: Client, playing: Arc<Playing>) -> Self {
+        Self { proxy, forwarded: Forwarded::new(client.via), client, playing }
+    }
+
+    pub async fn answer(&self, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+        self.playing.show(false);
+        // Whatever follows a body whose end only its own bytes tell is not read as a request.
+        let is_last = request.headers().contains_key(TRANSFER_ENCODING);
+        let preflight = headers::is_preflight(request.method(), request.headers()).then(|| request.headers().clone());
+        let (kind, mut response) = self.dispatch(request).await;
+        if let Some(asked) = preflight
+            && !headers::knows_preflight(response.status(), response.headers())
+        {
+            response = headers::preflight(&asked, Answer::empty());
+        }
+        if is_last {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        self.proxy.telemetry.http_answered(kind, response.status().as_u16());
+        Ok(response)
+    }
+
+    async fn dispatch(&self, request: Request<Incoming>) -> (HttpKind, Response<Answer>) {
+        let is_api = self.client.service == ServiceKind::Api;
+        let request = match is_api {
+            true => match api::answer(self.proxy, &self.client, request).await {
+                Ok(response) => return (HttpKind::Api, response),
+                Err(request) => request,
+            },
+            false => request,
+        };
+        let subject = subject(&request);
+        let kind = if is_api { HttpKind::Api } else { counted_as(subject.kind) };
+        if let Some(files) = &self.proxy.files
+            && !is_api
+            && !subject.keys.iter().any(|key| self.proxy.store.is_placed(key))
+            && let Some(response) = files.answer(&request).await
+        {
+            self.playing.plays_nothing();
+            return (HttpKind::File, response);
+        }
+        match self.proxied(request, &subject).await {
+            Ok(response) => (kind, response),
+            Err(failure) => {
+                debug!(client = %self.client.via.client, %failure, "request not answered");
+                (kind, failure.answer())
+            }
+        }
+    }
+
+    async fn proxied(&self, request: Request<Incoming>, subject: &Subject) -> Result<Response<Answer>, Failure> {
+        let mut request = self.outgoing(request);
+        let mut exclude = Vec::new();
+        loop {
+            let placed = self.place(&request, subject, &exclude).await?;
+            let is_preflight = *request.method() == Method::OPTIONS;
+            match self.ask(&placed.placement, request).await {
+                Ok(asked) => {
+                    if !is_preflight {
+                        let is_success = asked.response.status().is_success();
+                        self.show(&placed, subject, is_success, asked.own).await;
+                    }
+                    return Ok(self.finish(asked.response));
+                }
+                Err(Failed { error, request: Some(unsent) })
+                    if exclude.len() + 1 < ORIGINS_MAX && !matches!(error, OriginError::Local(_)) =>
+                {
+                    exclude.push(placed.placement.origin);
+                    request = *unsent;
+                }
+                Err(Failed { error, .. }) => return Err(error.into()),
+            }
+        }
+    }
+
+    async fn place(
+        &self,
+        request: &Request<Outgoing>,
+        subject: &Subject,
+        exclude: &[u16],
+    ) -> Result<RequestPlaced, Failure> {
+        let wish = RequestPlace {
+            keys: &subject.keys,
+            path: request.uri().path(),
+            service: self.client.service,
+            vip: self.client.via.vip.ip(),
+            exclude,
+        };
+        Ok(self.proxy.store.place_request(&wish, self.proxy.clock.now()).await?)
+    }
+
+    async fn ask(&self, placement: &Placement, request: Request<Outgoing>) -> Result<Asked, Failed> {
+        let (proxy, now) = (self.proxy, self.proxy.clock.now());
+        let via = &self.client.via;
+        let opening = placement.proxy_protocol.map(|version| version.write(via.client, via.vip).into());
+        let target = Target { address: placement.endpoint, opening };
+        let asked = proxy.origins.ask(&target, request).await;
+        let (result, failure) = match &asked {
+            Ok(asked) if asked.connected => {
+                proxy.store.connect_succeeded(placement);
+                (OriginResult::Connected, None)
+            }
+            Ok(_) => (OriginResult::Reused, None),
+            Err(Failed { error, .. }) => match error {
+                OriginError::Refused => (OriginResult::ConnectFailed, Some(ConnectFailure::Refused)),
+                OriginError::Unreachable | OriginError::Connect(_) => {
+                    (OriginResult::ConnectFailed, Some(ConnectFailure::TimedOut))
+                }
+                // It lives, and did not like this request: that must not cost the others their origin.
+                OriginError::Broken => (OriginResult::Broken, None),
+                OriginError::Slow => (OriginResult::Slow, None),
+                OriginError::Busy | OriginError::Local(_) => (OriginResult::Busy, None),
+            },
+        };
+        proxy.telemetry.http_asked(result);
+        if let Some(failure) = failure {
+            proxy.store.connect_failed(placement, failure, now);
+        }
+        asked
+    }
+
+    /// Shows who plays what.
+    async fn show(&self, placed: &RequestPlaced, subject: &Subject, is_success: bool, own: SocketAddr) {
+        let is_media = subject.kind != Kind::Other && self.client.service == ServiceKind::Http;
+        if !is_media || !is_success {
+            return self.playing.plays_nothing();
+        }
+        let mut placement = placed.placement.clone();
+        let stream = match &placed.stream {
+            Some(stream) => stream.clone(),
+            // Only what an origin really has gets an entry, and only by what every player asks for first.
+            None => {
+                let Some(key) = subject.keys.first().filter(|_| is_first(subject.kind)) else { return };
+                let key = Arc::new(key.clone());
+                let leased = self.proxy.store.lease_stream(&key, &placement, self.proxy.clock.now()).await;
+                let Some(index) = leased else { return };
+                placement.stream = index;
+                key
+            }
+        };
+        self.playing.plays(&stream, &placement, subject.protocol(), own);
+    }
+
+    /// The client's request as its origin gets it: the same words for the same thing, but for what concerns the
+    /// connection, and for the mark that a rewritten playlist has put there.
+    fn outgoing(&self, request: Request<Incoming>) -> Request<Outgoing> {
+        let (mut head, body) = request.into_parts();
+        // RFC 9112 section 3.2.2: where the target has an authority, that is the host.
+        if let Some(authority) = head.uri.authority()
+            && let Ok(host) = HeaderValue::from_str(authority.as_str())
+        {
+            head.headers.insert(HOST, host);
+        }
+        self.forwarded.request(&mut head.headers);
+        let mut request = Request::new(Outgoing::of(body));
+        *request.method_mut() = head.method;
+        *request.uri_mut() = origin_form(head.uri);
+        *request.headers_mut() = head.headers;
+        request
+    }
+
+    fn finish(&self, mut response: Response<Answer>) -> Response<Answer> {
+        headers::response(response.headers_mut());
+        *response.version_mut() = http::Version::HTTP_11;
+        if let Answer::Origin(relayed) = response.body_mut() {
+            relayed.witness = Some(self.playing.clone());
+        }
+        response
+    }
+}
+
+impl Subject {
+    /// Segments look alike: what was asked for before them says it.
+    fn protocol(&self) -> Option<Protocol> {
+        match self.kind {
+            Kind::Playlist => Some(Protocol::Hls),
+            Kind::Manifest => Some(Protocol::Http),
+            Kind::Segment | Kind::Other => None,
+        }
+    }
+}
+
+/// What a player begins with.
+fn is_first(kind: Kind) -> bool {
+    matches!(kind, Kind::Playlist | Kind::Manifest)
+}
+
+const fn counted_as(kind: Kind) -> HttpKind {
+    match kind {
+        Kind::Playlist => HttpKind::Playlist,
+        Kind::Manifest => HttpKind::Manifest,
+        Kind::Segment => HttpKind::Segment,
+        Kind::Other => HttpKind::Other,
+    }
+}
+
+fn subject<B: Body>(request: &Request<B>) -> Subject {
+    let uri = request.uri();
+    let host = uri.authority().map_or_else(|| host(request.headers()), |authority| authority.as_str());
+    Subject { kind: recognizer::kind(uri.path()), keys: recognizer::candidates(host, uri.path(), uri.query()) }
+}
+
+fn host(headers: &HeaderMap) -> &str {
+    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
+}
+
+fn origin_form(uri: Uri) -> Uri {
+    let unmarked = uri.query().map(recognizer::without_mark).filter(|query| Some(&**query) != uri.query());
+    let path_and_query = match unmarked {
+        Some(query) if query.is_empty() => uri.path().parse().ok(),
+        Some(query) => format!("{}?{query}", uri.path()).parse().ok(),
+        None if uri.authority().is_none() => return uri,
+        None => uri.path_and_query().cloned(),
+    };
+    Uri::from(path_and_query.unwrap_or(PathAndQuery::from_static("/")))
+}

@@ -1,0 +1,44 @@
+//! What a client is told when its request cannot be answered: a short text that names the reason.
+
+use super::body::Answer;
+use super::origins::OriginError;
+use crate::placement::PlaceError;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use http::{Response, StatusCode};
+
+/// Most of what is missing comes back at once: an origin that restarts, a publisher that dials again.
+const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
+
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    #[error("{0}")]
+    NoOrigin(#[from] PlaceError),
+    #[error("the origin failed: {0}")]
+    Origin(#[from] OriginError),
+}
+
+impl Failure {
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::NoOrigin(_) | Self::Origin(OriginError::Busy | OriginError::Local(_)) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Self::Origin(OriginError::Slow | OriginError::Unreachable) => StatusCode::GATEWAY_TIMEOUT,
+            Self::Origin(_) => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    pub fn answer(&self) -> Response<Answer> {
+        let mut response = Response::new(Answer::from(format!("{self}\n")));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        // A cache in front must not serve it to those who come a moment later.
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        super::headers::allow_reading(headers);
+        if self.status() == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, RETRY_AFTER_S);
+        }
+        response
+    }
+}

@@ -1,0 +1,9 @@
+//! Tests of the proxied part of HTTP: clients over in-memory streams, origins on loopback.
+
+mod files;
+mod intake;
+mod limits;
+mod origins;
+mod passing;
+mod playing;
+mod world;
