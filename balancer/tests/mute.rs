@@ -1,6 +1,7 @@
 //! A client that sends a further request while its one request is under way: the origin never reads it, and both ends
 //! are reset, whatever is on its way. Over a client, a balancer and an origin in network namespaces. Needs root.
 
+mod distance;
 mod scene;
 
 use balancer::flow::Protocol;
@@ -8,13 +9,17 @@ use balancer::flow::splice::{Leg, Plan};
 use balancer::live::ResetOrder;
 use balancer::offload::{NewHalf, TrackHandle};
 use balancer_common::abi::{FlowFlags, FlowKey, Reason, Track};
+use balancer_lab::cleanup::unique_name;
+use balancer_lab::net::{Netns, link, run};
+use balancer_lab::pass_all::PassAll;
 use balancer_lab::wait::wait_until;
+use distance::Distance;
 use scene::{GENERATION, Legs, ORIGIN, Process, SOON, STREAM, Scene, V4, V6, record};
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const REQUEST: &[u8] = b"GET /live/one.flv HTTP/1.1\r\nHost: example.com\r\n\r\n";
 /// Of another length than what the client said.
@@ -119,7 +124,9 @@ fn leave(process: Process, legs: Legs, left: impl FnOnce(&Process)) -> Spliced {
 /// Reads until the connection ends, and says how.
 fn ending(stream: &mut TcpStream) -> io::Error {
     let mut buffer = vec![0; 1 << 16];
+    let since = Instant::now();
     loop {
+        assert!(since.elapsed() < SOON, "still going on");
         match stream.read(&mut buffer) {
             Ok(0) => return io::ErrorKind::UnexpectedEof.into(),
             Ok(_) => {}
@@ -154,6 +161,38 @@ fn both_ends_are_reset_while_media_is_on_its_way() {
         assert!(matches!(flow.origin.read(&mut [0; 64]), Ok(0) | Err(_)));
         assert!(flow.process.packets(Reason::AnotherRequest) > 0);
     }
+}
+
+/// Whatever the client says is old when it arrives, and the RST that answers it older still: more media has come.
+#[test]
+fn a_client_far_away_is_reset_though_media_never_ceases() {
+    let mut way = None;
+    let scene = Scene::with(|client, host| {
+        let middle = Netns::create(format!("{}-middle", unique_name())).unwrap();
+        link((client, "c0"), (&middle, "m0"), 1500).unwrap();
+        link((&middle, "m1"), (host, "front"), 1500).unwrap();
+        let pass_all = PassAll::attach(&middle, "m1").unwrap();
+        for device in ["m0", "m1"] {
+            // Frames as they come, not as the kernel would merge them.
+            run(middle.command("ethtool").args(["-K", device, "gro", "off"])).unwrap();
+        }
+        way = Some((Distance::between(&middle, "m0", "m1", Duration::from_millis(100)), pass_all, middle));
+    });
+    let Some(scene) = scene else { return };
+    let Some(mut flow) = Spliced::new(&scene, V4) else { return };
+    let mut origin = flow.origin.try_clone().unwrap();
+    let media = std::thread::spawn(move || {
+        loop {
+            if let Err(error) = origin.write_all(&[0x47; 1316]) {
+                return error;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    flow.client.read_exact(&mut vec![0; 1 << 18]).unwrap();
+
+    assert_eq!(flow.ask_for_more().kind(), io::ErrorKind::ConnectionReset);
+    media.join().unwrap();
 }
 
 #[test]

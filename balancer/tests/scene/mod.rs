@@ -64,6 +64,11 @@ pub struct Legs {
 impl Scene {
     /// `None` where the machine cannot do it.
     pub fn new() -> Option<Self> {
+        Self::with(|client, host| link((client, "c0"), (host, "front"), 1500).unwrap())
+    }
+
+    /// The same; `connect` makes the client's `c0` reach the host's `front`.
+    pub fn with(connect: impl FnOnce(&Netns, &Netns)) -> Option<Self> {
         if !met(&[Need::Network]) {
             return None;
         }
@@ -71,7 +76,7 @@ impl Scene {
         let netns = |role: &str| Netns::create(format!("{name}-{role}")).unwrap();
         let (client, host, origin) = (netns("client"), netns("host"), netns("origin"));
         // The host's end second: a veth takes redirected frames only if its far end had GRO when it came up.
-        link((&client, "c0"), (&host, "front"), 1500).unwrap();
+        connect(&client, &host);
         link((&origin, "o0"), (&host, "back"), 1500).unwrap();
         for (at, (netns, device)) in
             [(&client, "c0"), (&host, "front"), (&host, "back"), (&origin, "o0")].into_iter().enumerate()
