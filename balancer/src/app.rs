@@ -7,11 +7,13 @@ mod shutdown;
 mod tasks;
 
 use crate::api::access::Access;
+use crate::auth::Authorizer;
 use crate::config::host::HostFacts;
 use crate::config::{Settings, XdpMode};
 use crate::counters::Counters;
 use crate::live::Live;
 use crate::offload::{self, Offload};
+use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
 use crate::slowpath::{self, Admission, Bound, Context, PortPool};
@@ -42,7 +44,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let tls = tls.map_err(|error| anyhow::anyhow!("no TLS: {error}: {}", error.remedy()))?;
     let (offload, problem) = load(&settings)?;
     let mut bound = Vec::new();
-    for (_, kind, listens) in settings.tcp_listens().into_iter().take(1) {
+    for (_, kind, listens) in settings.tcp_listens().into_iter().take(3) {
         bound.extend(slowpath::bind(kind, listens, &settings.vips, segment_max(&settings))?);
     }
     // It runs a small runtime of its own.
@@ -114,10 +116,13 @@ fn assemble(
         problem,
         stopped: stopped.clone(),
     });
+    let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock));
     Ok(Arc::new(Context {
-        telemetry: Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock)),
+        proxy: Proxy::new(settings.clone(), store.clone(), live.clone(), telemetry.clone(), clock),
+        telemetry,
         facts,
         tls,
+        authorizer: Arc::new(Authorizer::new(&settings, counters.clone())),
         admission: Admission::new(settings.handshakes_max, settings.handshakes_per_client_max),
         ports: PortPool::new(settings.source_ports.clone()),
         reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),

@@ -95,6 +95,7 @@ async fn tick(ctx: Arc<Context>) {
     loop {
         every.tick().await;
         ctx.store.tick(ctx.now());
+        ctx.proxy.origins.sweep();
     }
 }
 

@@ -6,6 +6,7 @@ use super::legs::TcpLeg;
 use super::origin_leg::{self, OriginLeg};
 use super::visitor::Visitor;
 use super::{Context, arm, handover, leave, relay};
+use crate::auth::Question;
 use crate::flow::FlowState;
 use crate::flow::life::{Input, State, Step};
 use crate::placement::PlaceRequest;
@@ -110,7 +111,22 @@ impl Connection {
 
     /// Asks the hook, where there is one.
     async fn authorize(&mut self) -> Input {
-        Input::Allowed
+        let Some(wish) = &self.wish else { return Input::Ended };
+        let question = Question {
+            role: wish.role,
+            protocol: wish.protocol,
+            key: wish.key.clone(),
+            client: self.visitor.client(),
+            query: wish.query.clone(),
+            url: wish.url.clone(),
+        };
+        let verdict = self.ctx.authorizer.ask(question).await;
+        if verdict.is_allowed() {
+            return Input::Allowed;
+        }
+        info!(client = %self.visitor.client(), stream = ?wish.key, ?verdict, "may not have the stream");
+        self.refusal = Refusal::Denied;
+        Input::Denied
     }
 
     /// Where every origin has failed, or none is there, the client waits for the first back-off to end: a lossy network

@@ -3,7 +3,7 @@
 
 use super::connection::Connection;
 use super::origin_leg::{ConnectError, OriginLeg};
-use super::rtmp;
+use super::{http, rtmp};
 use crate::flow::life::Input;
 use crate::flow::{Protocol, Role};
 use crate::recognize::StreamKey;
@@ -11,14 +11,19 @@ use std::sync::Arc;
 
 pub enum Dialect {
     Rtmp(Box<rtmp::Rtmp>),
+    Http(Box<http::Http>),
 }
 
-/// What a client wants.
-#[derive(Clone, Debug)]
+/// What a client wants. Shows itself nowhere: the parameters hold tokens.
+#[derive(Clone)]
 pub struct Wish {
     pub key: Arc<StreamKey>,
     pub role: Role,
     pub protocol: Protocol,
+    /// `tcUrl`, or the URL.
+    pub url: String,
+    /// Its parameters.
+    pub query: String,
     /// The client's trigger is all that it may say on this connection: what comes after it would be another request,
     /// perhaps for another stream.
     pub mute: bool,
@@ -29,7 +34,6 @@ pub enum Joint {
     /// Byte for byte, as soon as the trigger is sent: nothing of the origin's is due before.
     Verbatim,
     /// Byte for byte as well, but the trigger goes first and its answer is waited for.
-    #[expect(dead_code, reason = "for requests that are answered before media flows")]
     Answered,
     /// The bytes of one leg make no sense on the other, or the kernel must not carry them.
     Relayed,
@@ -43,7 +47,6 @@ pub enum Refusal {
     /// Those that do failed it.
     OriginFailed,
     /// It may not have it.
-    #[expect(dead_code, reason = "for clients that a hook turns away")]
     Denied,
     /// What it named is no stream.
     BadName,
@@ -57,6 +60,8 @@ pub enum Refusal {
 pub async fn recognize(c: &mut Connection) -> std::io::Result<Input> {
     match &c.dialect {
         Dialect::Rtmp(_) => rtmp::recognize(c).await,
+        // Its first request was read before the connection was made.
+        Dialect::Http(_) => Ok(Input::Recognized),
     }
 }
 
@@ -64,6 +69,7 @@ pub async fn recognize(c: &mut Connection) -> std::io::Result<Input> {
 pub async fn converse(c: &mut Connection, origin: &mut OriginLeg) -> Result<Joint, ConnectError> {
     match &c.dialect {
         Dialect::Rtmp(_) => rtmp::converse(c, origin).await,
+        Dialect::Http(_) => http::converse(c, origin).await,
     }
 }
 
@@ -72,5 +78,6 @@ pub fn last_words(c: &mut Connection) -> Vec<u8> {
     let why = c.refusal;
     match &mut c.dialect {
         Dialect::Rtmp(rtmp) => rtmp.last_words(why),
+        Dialect::Http(http) => http.last_words(why),
     }
 }

@@ -6,7 +6,7 @@ use super::connection::Connection;
 use super::dialect::Dialect;
 use super::legs::TcpLeg;
 use super::visitor::Visitor;
-use super::{Context, rtmp};
+use super::{Context, http, rtmp};
 use balancer_common::abi::ServiceKind;
 use std::sync::Arc;
 
@@ -17,7 +17,8 @@ pub async fn serve(ctx: Arc<Context>, client: TcpLeg, kind: ServiceKind, admitte
             let dialect = Dialect::Rtmp(Box::new(rtmp::Rtmp::new(&ctx)));
             Connection::new(ctx, client, visitor, dialect, Some(admitted)).live().await;
         }
+        ServiceKind::Http | ServiceKind::Api => http::serve(ctx, client, visitor, kind, admitted).await,
         // Not bound yet, or no TCP.
-        ServiceKind::Http | ServiceKind::Api | ServiceKind::Rtsp | ServiceKind::Srt | ServiceKind::WebRtc => {}
+        ServiceKind::Rtsp | ServiceKind::Srt | ServiceKind::WebRtc => {}
     }
 }

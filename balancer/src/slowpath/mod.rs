@@ -8,6 +8,7 @@ mod connection;
 mod dialect;
 mod front;
 mod handover;
+mod http;
 mod leave;
 mod legs;
 mod listener;
@@ -26,10 +27,12 @@ pub use admission::Admission;
 pub use listener::{Bound, bind, serve};
 pub use ports::{PortLease, PortPool};
 
+use crate::auth::Authorizer;
 use crate::config::Settings;
 use crate::counters::Counters;
 use crate::live::Live;
 use crate::offload::Offload;
+use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
 use crate::store::{Clock, Store};
 use crate::telemetry::{Facts, Telemetry};
@@ -49,6 +52,9 @@ pub struct Context {
     /// `None`: everything is relayed.
     pub offload: Option<Arc<Offload>>,
     pub reconciler: Arc<Reconciler>,
+    pub authorizer: Arc<Authorizer>,
+    /// Answers what is not spliced.
+    pub proxy: Arc<Proxy>,
     pub ports: Arc<PortPool>,
     pub admission: Arc<Admission>,
     /// `None`: no certificate, no TLS.

@@ -49,6 +49,7 @@ impl Rtmp {
 fn of(c: &mut Connection) -> io::Result<&mut Rtmp> {
     match &mut c.dialect {
         Dialect::Rtmp(rtmp) => Ok(rtmp),
+        Dialect::Http(_) => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 
@@ -74,7 +75,8 @@ pub async fn recognize(c: &mut Connection) -> io::Result<Input> {
             Ok(Progress::Recognized(mut request)) => {
                 let (key, role) = (Arc::new(request.key.clone()), request.role);
                 c.trigger = std::mem::take(&mut request.trigger);
-                c.wish = Some(Wish { key, role, protocol: Protocol::Rtmp, mute: false });
+                let (url, query) = (std::mem::take(&mut request.url), std::mem::take(&mut request.query));
+                c.wish = Some(Wish { key, role, protocol: Protocol::Rtmp, url, query, mute: false });
                 of(c)?.request = Some(request);
                 return Ok(Input::Recognized);
             }

@@ -7,11 +7,9 @@ pub struct Visitor {
     /// Whose packets arrive here: the flow's identity.
     pub peer: SocketAddr,
     /// Where it arrived.
-    #[expect(dead_code, reason = "for origins that are told of it")]
     pub dialled: SocketAddr,
     /// For whom a trusted load balancer in front speaks.
     pub announced: Option<SocketAddr>,
-    #[expect(dead_code, reason = "for origins that are told of it")]
     pub tls: bool,
 }
 

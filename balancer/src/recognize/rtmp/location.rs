@@ -10,6 +10,8 @@ use crate::recognize::{StreamKey, StreamKeyError};
 /// What `connect` said.
 #[derive(Clone, Default)]
 pub struct Location {
+    /// `tcUrl`, as it came.
+    url: String,
     host: String,
     /// App and query.
     app: String,
@@ -30,7 +32,8 @@ impl Location {
             Some(text) => std::str::from_utf8(text).map_err(|_| RtmpError::NotUtf8),
             None => Ok(""),
         };
-        let url = text("tcUrl")?.replace("...vhost...", "?vhost=");
+        let said = text("tcUrl")?;
+        let url = said.replace("...vhost...", "?vhost=");
         let rest = url.split_once("://").map_or(url.as_str(), |(_, rest)| rest);
         let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
         // rtmpdump can be told an app that is not in its URL, and some clients send no URL.
@@ -40,7 +43,14 @@ impl Location {
         } else {
             path.to_owned()
         };
-        Ok(Self { host: host.rsplit('@').next().unwrap_or_default().to_owned(), app })
+        Ok(Self { url: said.to_owned(), host: host.rsplit('@').next().unwrap_or_default().to_owned(), app })
+    }
+
+    /// `tcUrl`, and the parameters that came with the stream's name, or else with the URL.
+    pub fn credentials(&self, name: &[u8]) -> (String, String) {
+        let name = std::str::from_utf8(name).unwrap_or_default();
+        let query = Some(split_query(name).1).filter(|q| !q.is_empty()).unwrap_or(split_query(&self.app).1);
+        (self.url.clone(), query.to_owned())
     }
 
     /// `name` as the trigger gives it, query and all.

@@ -89,6 +89,10 @@ pub enum RtmpError {
 pub struct Request {
     pub key: StreamKey,
     pub role: Role,
+    /// `tcUrl` as it came.
+    pub url: String,
+    /// Parameters of the stream's name, or else of the URL: tokens, mostly.
+    pub query: String,
     /// The message stream that the trigger was sent on.
     pub stream_id: u32,
     /// Everything the client sent after its handshake, up to the trigger's first byte.

@@ -216,11 +216,13 @@ impl ServerSide {
         self.state = State::Recognized { role, stream_id };
         let name = command.argument().as_text().unwrap_or_default();
         let key = connection.location.key(name).inspect_err(|_| self.refuse(Refusal::BadName))?;
+        let (url, query) = connection.location.credentials(name);
         let mut replay = std::mem::take(&mut self.input);
         let trigger = replay.split_off(message.start);
         let chunk_size_told = self.config.chunk_size;
         let calls = connection.calls;
-        Ok(Progress::Recognized(Box::new(Request { key, role, stream_id, replay, trigger, chunk_size_told, calls })))
+        let request = Request { key, role, url, query, stream_id, replay, trigger, chunk_size_told, calls };
+        Ok(Progress::Recognized(Box::new(request)))
     }
 }
 

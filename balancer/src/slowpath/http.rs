@@ -1,0 +1,203 @@
+//! HTTP on the slow path: every request head of a connection is read here. Media is spliced, the rest goes to the
+//! reverse proxy.
+//!
+//! A spliced connection belongs to one origin, and its next request may mean another one. Three things keep it from
+//! getting there: the origin is told that this request is the connection's last (RFC 9112 section 9.6); the client's half
+//! of the flow is mute, so that the fast path answers the first byte behind the request with a reset; and the relay, where
+//! there is no fast path, does the same.
+
+use super::admission::Admitted;
+use super::connection::Connection;
+use super::dialect::{Dialect, Joint, Refusal, Wish};
+use super::legs::TcpLeg;
+use super::origin_leg::{ConnectError, OriginLeg, broken};
+use super::relay::Relay;
+use super::visitor::Visitor;
+use super::{Context, socket};
+use crate::flow::Role;
+use crate::proxy::{Client, Handback, Intake, Judge, Refused};
+use crate::recognize::http::{self as recognize, Body, Head, HttpError, Intent, Via};
+use balancer_common::abi::{FlowFlags, Reason, ServiceKind};
+use std::sync::Arc;
+use std::time::Duration;
+use tracing::debug;
+
+/// A request for media.
+pub struct Http {
+    /// Bytes of the head as the client sent it.
+    head_len: usize,
+    /// The client wants to leave HTTP for a WebSocket.
+    upgrade: bool,
+}
+
+/// How long an origin may take to agree to an upgrade.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+pub async fn serve(ctx: Arc<Context>, client: TcpLeg, visitor: Visitor, kind: ServiceKind, admitted: Admitted) {
+    let mut admitted = Some(admitted);
+    let via = via(&visitor);
+    let mut intake = Intake::new(client, &[], ctx.proxy.limits(), judge(&ctx, kind));
+    let mut next = intake.next().await;
+    loop {
+        let head = match next {
+            Ok(head) => head,
+            Err(refused) => {
+                count(&ctx, refused);
+                debug!(client = %visitor.client(), %refused, "HTTP connection refused");
+                return ctx.proxy.refuse(&mut intake, refused).await;
+            }
+        };
+        if let Some(wish) = wish(&ctx, kind, &head) {
+            let (client, read) = intake.into_parts();
+            let rest = read.get(head.len..).unwrap_or_default();
+            return splice(ctx, client, visitor, admitted, wish, &head, rest).await;
+        }
+        // What it wants is known: it is no handshake any more.
+        admitted = None;
+        next = match ctx.proxy.serve(&mut intake, &head, Client { via, service: kind }).await {
+            Handback::Next(head) => Ok(head),
+            Handback::Refuse(refused) => Err(refused),
+            Handback::Closed => return,
+        };
+    }
+}
+
+fn via(visitor: &Visitor) -> Via {
+    let trust_forwarded = visitor.announced.is_some();
+    Via { client: visitor.client(), tls: visitor.tls, vip: visitor.dialled, trust_forwarded }
+}
+
+fn count(ctx: &Context, refused: Refused) {
+    let reason = match refused {
+        Refused::Head(HttpError::TooLarge | HttpError::UriTooLong) => Reason::LimitHead,
+        Refused::Slow => Reason::LimitHeadTime,
+        Refused::Idle => Reason::LimitKeepAlive,
+        Refused::Pipelined => Reason::LimitPipelined,
+        Refused::Head(_) | Refused::Key(_) | Refused::Ended | Refused::Gone => return,
+    };
+    ctx.counters.count(reason);
+}
+
+/// Tells the proxy's requests from those that are spliced.
+fn judge(ctx: &Arc<Context>, kind: ServiceKind) -> Judge {
+    let ctx = ctx.clone();
+    Arc::new(move |head| Ok(wish(&ctx, kind, head).is_none()))
+}
+
+/// The stream, when the request is for one that is spliced.
+fn wish(ctx: &Context, kind: ServiceKind, head: &Head) -> Option<Wish> {
+    if kind != ServiceKind::Http {
+        return None;
+    }
+    match recognize::intent(head, |key| ctx.store.knows(key)) {
+        Ok(Intent::Media { key, protocol, role, upgrade }) => {
+            let mute = role == Role::Play && !upgrade && head.body == Body::None;
+            let url = format!("http://{}{}", head.host(), head.path());
+            let query = head.query().unwrap_or_default().to_owned();
+            Some(Wish { key: Arc::new(key), role, protocol, url, query, mute })
+        }
+        // A path that can be no stream's is the proxy's to answer.
+        Ok(Intent::Other) | Err(_) => None,
+    }
+}
+
+async fn splice(
+    ctx: Arc<Context>,
+    client: TcpLeg,
+    visitor: Visitor,
+    admitted: Option<Admitted>,
+    wish: Wish,
+    head: &Head,
+    rest: &[u8],
+) {
+    let via = via(&visitor);
+    let upgrade = head.wants_upgrade();
+    let dialect = Dialect::Http(Box::new(Http { head_len: head.len, upgrade }));
+    let mut connection = Connection::new(ctx, client, visitor, dialect, admitted);
+    connection.trigger = recognize::forward(head, &via);
+    if !wish.mute {
+        connection.trigger.extend_from_slice(rest);
+    }
+    connection.wish = Some(wish);
+    connection.live().await;
+}
+
+/// An origin that is asked for media waits for nothing but the request. One that is asked to leave HTTP has to agree
+/// first: if it does not, the connection is still HTTP.
+pub async fn converse(c: &mut Connection, origin: &mut OriginLeg) -> Result<Joint, ConnectError> {
+    let Dialect::Http(http) = &c.dialect else { return Ok(Joint::Relayed) };
+    let (head_len, upgrade) = (http.head_len, http.upgrade);
+    let mute = c.wish.as_ref().is_some_and(|wish| wish.mute);
+    if upgrade {
+        let reset = origin.reset.clone();
+        return tokio::select! {
+            joint = tokio::time::timeout(ANSWER_MAX, change_protocol(c, origin)) => {
+                joint.unwrap_or(Err(ConnectError::Silent(origin.placement.endpoint)))
+            }
+            () = reset.given() => Err(ConnectError::Reset),
+        };
+    }
+    if mute && head_len > FlowFlags::MUTE_REQUEST_MAX as usize {
+        c.ctx.counters.count(Reason::SpliceRequest);
+        return Ok(Joint::Relayed);
+    }
+    Ok(if mute { Joint::Verbatim } else { Joint::Answered })
+}
+
+/// Sends the request and reads the answer's head.
+async fn change_protocol(c: &mut Connection, origin: &mut OriginLeg) -> Result<Joint, ConnectError> {
+    let endpoint = origin.placement.endpoint;
+    let leg = origin.leg.as_mut().ok_or(ConnectError::Closed(endpoint))?;
+    leg.wire.write_all(&c.trigger).await.map_err(|e| broken(endpoint, e))?;
+    let mut bytes = Vec::new();
+    let answer = loop {
+        if leg.wire.read_some(&mut bytes).await.map_err(|e| broken(endpoint, e))? == 0 {
+            return Err(ConnectError::Closed(endpoint));
+        }
+        socket::quick_ack(leg).map_err(|e| broken(endpoint, e))?;
+        let limit = c.ctx.settings.http_head_bytes_max;
+        match recognize::answer(&bytes, limit) {
+            Ok(Some(answer)) => break answer,
+            Ok(None) => {}
+            Err(e) => return Err(ConnectError::Protocol(endpoint, e.to_string())),
+        }
+    };
+    begin(&mut c.relay, &bytes).map_err(|e| broken(endpoint, e))?;
+    if answer.status == SWITCHING_PROTOCOLS {
+        return Ok(Joint::Answered);
+    }
+    debug!(origin = %origin.placement.origin_id, status = answer.status, "no upgrade");
+    c.ctx.counters.count(Reason::SpliceRequest);
+    c.relay.to_origin.mute();
+    Ok(Joint::Relayed)
+}
+
+const SWITCHING_PROTOCOLS: u16 = 101;
+
+/// The origin has answered already: its words are the relay's first.
+fn begin(relay: &mut Relay, answer: &[u8]) -> std::io::Result<()> {
+    relay.trigger_sent = true;
+    relay.to_client.push(answer)
+}
+
+/// Nobody else has a better idea of when to ask again.
+const RETRY_AFTER_S: u32 = 1;
+
+impl Http {
+    pub fn last_words(&mut self, why: Refusal) -> Vec<u8> {
+        let (status, text) = match why {
+            Refusal::NoOrigin => ("503 Service Unavailable", "no origin serves this stream now"),
+            Refusal::OriginFailed => ("502 Bad Gateway", "the stream's origin did not answer"),
+            Refusal::Denied => ("403 Forbidden", "this stream is not for you"),
+            Refusal::Limit => ("408 Request Timeout", "the request took too long"),
+            Refusal::BadName | Refusal::Refused => ("400 Bad Request", "the path names no stream"),
+        };
+        let retry = if why == Refusal::NoOrigin { format!("Retry-After: {RETRY_AFTER_S}\r\n") } else { String::new() };
+        format!(
+            "HTTP/1.1 {status}\r\n{retry}Content-Type: text/plain\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
+             Content-Length: {}\r\nConnection: close\r\n\r\n{text}\n",
+            text.len() + 1
+        )
+        .into_bytes()
+    }
+}
