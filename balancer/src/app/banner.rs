@@ -21,6 +21,9 @@ pub fn print(ctx: &Context, services: &[(ServiceKind, SocketAddr)]) {
     }
     println!("  system API  http://{}", settings.system_api);
     println!("  fast path   {fast_path}");
+    if let Some(hook) = &settings.auth_hook {
+        println!("  asked first {hook:?}");
+    }
     let Some((_, first)) = services.iter().find(|(kind, _)| *kind == ServiceKind::Rtmp) else { return };
     println!("Register an origin (SRS does it by itself, with heartbeat on):");
     println!(

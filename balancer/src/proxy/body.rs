@@ -14,6 +14,8 @@ pub type BodyError = Box<dyn std::error::Error + Send + Sync>;
 #[derive(Debug)]
 pub enum Outgoing {
     Empty,
+    /// What had to be read before it was known where it goes.
+    Full(Bytes),
     Client(Incoming),
 }
 
@@ -43,6 +45,12 @@ impl Outgoing {
     }
 }
 
+impl From<Bytes> for Outgoing {
+    fn from(bytes: Bytes) -> Self {
+        if bytes.is_empty() { Self::Empty } else { Self::Full(bytes) }
+    }
+}
+
 impl Answer {
     pub const fn empty() -> Self {
         Self::Full(Bytes::new())
@@ -62,6 +70,8 @@ impl Body for Outgoing {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Client(body) => Pin::new(body).poll_frame(cx),
         }
     }
@@ -69,6 +79,7 @@ impl Body for Outgoing {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
             Self::Client(body) => body.is_end_stream(),
         }
     }
@@ -76,6 +87,7 @@ impl Body for Outgoing {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Self::Client(body) => body.size_hint(),
         }
     }

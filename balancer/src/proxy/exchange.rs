@@ -1,6 +1,7 @@
 //! One client's requests, each with its answer: where it goes, what is changed on the way, and what is said when nobody
 //! answers.
 
+use super::api::Answered;
 use super::body::{Answer, Outgoing};
 use super::failure::Failure;
 use super::headers::{self, Forwarded};
@@ -65,14 +66,18 @@ impl<'a> Exchange<'a> {
 
     async fn dispatch(&self, request: Request<Incoming>) -> (HttpKind, Response<Answer>) {
         let is_api = self.client.service == ServiceKind::Api;
-        let request = match is_api {
+        let (request, subject) = match is_api {
             true => match api::answer(self.proxy, &self.client, request).await {
-                Ok(response) => return (HttpKind::Api, response),
-                Err(request) => request,
+                Answered::Here(response) => return (HttpKind::Api, response),
+                Answered::Elsewhere { request, key } => {
+                    (request, Subject { kind: Kind::Other, keys: key.into_iter().collect() })
+                }
             },
-            false => request,
+            false => {
+                let subject = subject(&request);
+                (request.map(Outgoing::of), subject)
+            }
         };
-        let subject = subject(&request);
         let kind = if is_api { HttpKind::Api } else { counted_as(subject.kind) };
         if let Some(files) = &self.proxy.files
             && !is_api
@@ -91,7 +96,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    async fn proxied(&self, request: Request<Incoming>, subject: &Subject) -> Result<Response<Answer>, Failure> {
+    async fn proxied(&self, request: Request<Outgoing>, subject: &Subject) -> Result<Response<Answer>, Failure> {
         let mut request = self.outgoing(request);
         let mut exclude = Vec::new();
         loop {
@@ -186,7 +191,7 @@ impl<'a> Exchange<'a> {
 
     /// The client's request as its origin gets it: the same words for the same thing, but for what concerns the
     /// connection, and for the mark that a rewritten playlist has put there.
-    fn outgoing(&self, request: Request<Incoming>) -> Request<Outgoing> {
+    fn outgoing(&self, request: Request<Outgoing>) -> Request<Outgoing> {
         let (mut head, body) = request.into_parts();
         // RFC 9112 section 3.2.2: where the target has an authority, that is the host.
         if let Some(authority) = head.uri.authority()
@@ -195,7 +200,7 @@ impl<'a> Exchange<'a> {
             head.headers.insert(HOST, host);
         }
         self.forwarded.request(&mut head.headers);
-        let mut request = Request::new(Outgoing::of(body));
+        let mut request = Request::new(body);
         *request.method_mut() = head.method;
         *request.uri_mut() = origin_form(head.uri);
         *request.headers_mut() = head.headers;

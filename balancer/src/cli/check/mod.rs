@@ -4,6 +4,7 @@
 
 mod finding;
 mod genetlink;
+mod hook;
 mod interfaces;
 mod network;
 mod origins;
@@ -68,6 +69,7 @@ fn findings(inputs: &Inputs) -> Findings {
     interfaces::look_and_judge(settings, &inputs.host, &mut findings);
     network::judge(settings, &resolved.sources, &inputs.host, is_running, &mut findings);
     tls::look_and_judge(settings, &mut findings);
+    hook::look_and_judge(settings, &mut findings);
     origins::judge(settings, &client, is_running, &mut findings);
     findings
 }

@@ -6,4 +6,4 @@ mod limits;
 mod origins;
 mod passing;
 mod playing;
-mod world;
+pub mod world;
