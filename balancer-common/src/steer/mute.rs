@@ -29,11 +29,38 @@ pub fn said(flags: u32, segment: &Tcp) -> Said {
     }
 }
 
+/// Why the sender is to be reset, if it is. A RST of its own goes to the other end, which has to hear it.
+#[inline(always)]
+pub fn ends<F: Family, T: Tables>(
+    tables: &T,
+    segment: &Tcp,
+    key: &F::Key,
+    half: &F::Half<'_>,
+    seen: u32,
+    said: Said,
+) -> Option<Reason> {
+    if seen & Seen::REFUSED != 0 {
+        return if segment.has(tcp::RST) { None } else { Some(Reason::AnotherRequest) };
+    }
+    if said != Said::More {
+        return None;
+    }
+    refuse::<F, T>(tables, segment, key, half, seen);
+    Some(Reason::AnotherRequest)
+}
+
+/// The request went to the origin at another length, and perhaps has not arrived there: only the balancer's socket can
+/// acknowledge what the client sends again. A FIN must not get to that socket; the client will send it again.
+#[inline(always)]
+pub const fn before_base(segment: &Tcp) -> Outcome {
+    if segment.has(tcp::FIN) { Outcome::drop(Reason::Held) } else { Outcome::pass(Reason::BeforeBase) }
+}
+
 /// Ends the flow for both peers. One RST to the client would not do: while media is on its way to it, the RST is behind
 /// what the client expects, and is ignored. With nothing forwarded any more, the answer to its last ACK is exact; the
 /// origin's next packet is answered likewise.
 #[inline(always)]
-pub fn refuse<F: Family, T: Tables>(tables: &T, segment: &Tcp, key: &F::Key, half: &F::Half<'_>, seen: u32) {
+fn refuse<F: Family, T: Tables>(tables: &T, segment: &Tcp, key: &F::Key, half: &F::Half<'_>, seen: u32) {
     // Without a partner the flow is being removed.
     let Some(partner) = partner::<F, T>(tables, half) else { return };
     if !segment.has(tcp::ACKED) || !agrees(half.splice().flags, partner.splice().flags, segment) {
@@ -54,11 +81,4 @@ const fn agrees(flags: u32, partner: u32, segment: &Tcp) -> bool {
     }
     let base = FlowFlags::base(partner) << 12 | FlowFlags::base(flags);
     base.wrapping_sub(segment.seq) & 0xff_ffff < segment.data_len()
-}
-
-/// The request went to the origin at another length, and perhaps has not arrived there: only the balancer's socket can
-/// acknowledge what the client sends again. A FIN must not get to that socket; the client will send it again.
-#[inline(always)]
-pub const fn before_base(segment: &Tcp) -> Outcome {
-    if segment.has(tcp::FIN) { Outcome::drop(Reason::Held) } else { Outcome::pass(Reason::BeforeBase) }
 }

@@ -54,9 +54,9 @@ fn hit<F: Family, T: Tables>(
     }
     let is_armed = lives && seen & Seen::ARMED != 0 && record::<F, T>(tables, &frame, segment, key, half, ingress);
     let said = mute::said(half.splice().flags, segment);
-    let refusal =
-        if lives { refusal::<F, T>(tables, segment, key, half, seen, said) } else { Some(Reason::OriginDown) };
-    if let Some(reason) = refusal {
+    let ends =
+        if lives { mute::ends::<F, T>(tables, segment, key, half, seen, said) } else { Some(Reason::OriginDown) };
+    if let Some(reason) = ends {
         return reset::answer::<F, T>(tables, frame, ip, segment, reason);
     }
     if is_armed && said == Said::Before {
@@ -111,26 +111,6 @@ fn record<F: Family, T: Tables>(
             false
         }
     }
-}
-
-/// Why the sender is to be reset, if it is. A RST of its own goes to the other end, which has to hear it.
-#[inline(always)]
-fn refusal<F: Family, T: Tables>(
-    tables: &T,
-    segment: &Tcp,
-    key: &F::Key,
-    half: &F::Half<'_>,
-    seen: u32,
-    said: Said,
-) -> Option<Reason> {
-    if seen & Seen::REFUSED != 0 {
-        return if segment.has(tcp::RST) { None } else { Some(Reason::AnotherRequest) };
-    }
-    if said != Said::More {
-        return None;
-    }
-    mute::refuse::<F, T>(tables, segment, key, half, seen);
-    Some(Reason::AnotherRequest)
 }
 
 /// A SYN is never forwarded: the origin's listener would take it. On a flow that is over, the client uses its port
