@@ -6,4 +6,5 @@ pub mod flow;
 #[path = "../../balancer/src/recognize/mod.rs"]
 pub mod recognize;
 
+pub mod http;
 pub mod rtmp;

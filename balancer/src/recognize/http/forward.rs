@@ -20,7 +20,8 @@ pub fn forward(head: &Head, via: &Via) -> Vec<u8> {
         // RFC 9112 section 3.2.2: the authority counts, and replaces whatever Host says.
         field(&mut out, b"Host", head.host().as_bytes());
     }
-    for (_, line) in head.lines().filter(|(name, _)| goes_on(head, name)) {
+    let options: Vec<&[u8]> = head.headers("connection").flat_map(members).collect();
+    for (_, line) in head.lines().filter(|(name, _)| goes_on(head, &options, name)) {
         out.extend(line);
         out.extend(b"\r\n");
     }
@@ -48,7 +49,8 @@ fn request_line(out: &mut Vec<u8>, head: &Head) {
     });
 }
 
-fn goes_on(head: &Head, name: &[u8]) -> bool {
+/// `options` are those of the client's connection: names of fields, among others.
+fn goes_on(head: &Head, options: &[&[u8]], name: &[u8]) -> bool {
     let is = |wanted: &&str| name.eq_ignore_ascii_case(wanted.as_bytes());
     if HOP_BY_HOP.iter().any(is) {
         return false;
@@ -63,11 +65,7 @@ fn goes_on(head: &Head, name: &[u8]) -> bool {
     if FORWARDED.iter().any(|wanted| same_variable(name, wanted.as_bytes())) {
         return false;
     }
-    KEPT.iter().any(is) || !is_named(head, name)
-}
-
-fn is_named(head: &Head, name: &[u8]) -> bool {
-    head.headers("connection").flat_map(members).any(|option| option.eq_ignore_ascii_case(name))
+    KEPT.iter().any(is) || !options.iter().any(|option| option.eq_ignore_ascii_case(name))
 }
 
 fn same_variable(name: &[u8], wanted: &[u8]) -> bool {

@@ -14,10 +14,14 @@ pub struct Framing {
     pub websocket: bool,
 }
 
+/// Options of one connection. Browsers send two.
+const OPTIONS_MAX: usize = 16;
+
 /// What was seen so far; each of these may be given once.
 #[derive(Default)]
 struct Seen {
     host: Option<Span>,
+    options: usize,
     length: Option<u64>,
     chunked: bool,
     close: bool,
@@ -36,7 +40,7 @@ pub fn read(bytes: &[u8], fields: &[Field], method: Method, version: Version) ->
             7 if name.eq_ignore_ascii_case(b"upgrade") => {
                 seen.websocket |= members(value).any(|member| member.eq_ignore_ascii_case(b"websocket"));
             }
-            10 if name.eq_ignore_ascii_case(b"connection") => seen.connection(value),
+            10 if name.eq_ignore_ascii_case(b"connection") => seen.connection(value)?,
             14 if name.eq_ignore_ascii_case(b"content-length") => seen.length(value)?,
             17 if name.eq_ignore_ascii_case(b"transfer-encoding") => seen.coding(value)?,
             _ => {}
@@ -56,12 +60,18 @@ impl Seen {
         Ok(())
     }
 
-    fn connection(&mut self, value: &[u8]) {
+    fn connection(&mut self, value: &[u8]) -> Result<(), Stop> {
+        // With the empty ones: each is compared with every field when the head is forwarded.
+        self.options += value.split(|byte| *byte == b',').count();
+        if self.options > OPTIONS_MAX {
+            return Err(Stop::malformed("too many options in Connection"));
+        }
         for option in members(value) {
             self.close |= option.eq_ignore_ascii_case(b"close");
             self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
             self.upgrade |= option.eq_ignore_ascii_case(b"upgrade");
         }
+        Ok(())
     }
 
     /// RFC 9110 section 8.6 would let equal ones pass. Nobody sends them in good faith, and who knows which of them the

@@ -10,8 +10,10 @@ use std::borrow::Cow;
 
 /// The parameter by which a URI of a rewritten playlist names its stream.
 pub const MARK: &str = "spbkey";
-/// Other names for the same path; the rest is too far-fetched to look up.
+/// More would be too far-fetched to look up.
 const CANDIDATES_MAX: usize = 12;
+/// `s1_720p_seg_12` has two.
+const ENDINGS_MAX: usize = 4;
 /// A segment's number that nothing separates from the stream's name has rarely more.
 const DIGITS_MAX: usize = 5;
 
@@ -39,21 +41,27 @@ pub fn kind(path: &str) -> Kind {
     }
 }
 
-/// Stream keys that a path may mean, the likeliest first. When the query names a stream there is no other.
+/// Stream keys that a path of media may mean, the likeliest first. When the query names a stream there is no other.
 ///
 /// The first is always the same for a playlist and for the segments that it names in one of the common ways, so that a
 /// stream nobody has heard of is at least looked for in one place.
 pub fn candidates(host: &str, path: &str, query: Option<&str>) -> Vec<StreamKey> {
+    first_candidates(host, path, query, CANDIDATES_MAX)
+}
+
+fn first_candidates(host: &str, path: &str, query: Option<&str>, max: usize) -> Vec<StreamKey> {
     if let Some(named) = mark(query).or_else(|| key_of_query(host, query)) {
         return vec![named];
     }
     let Ok(decoded) = file::decoded(path) else { return Vec::new() };
     let host = host_of(host, query);
-    let mut found = Candidates { host: &host, file: File::of(&decoded), keys: Vec::with_capacity(4) };
+    let mut found = Candidates { host: &host, file: File::of(&decoded), keys: Vec::with_capacity(max.min(4)), max };
     match kind(path) {
         Kind::Playlist | Kind::Manifest => found.of_playlist(),
         Kind::Segment => found.of_segment(),
-        Kind::Other => found.named(found.file.stem),
+        Kind::Other if found.file.extension.eq_ignore_ascii_case("flv") => found.named(found.file.stem),
+        // Pages, scripts, calls of an API: no stream.
+        Kind::Other => {}
     }
     found.keys
 }
@@ -95,7 +103,7 @@ pub(super) fn path_key(host: &str, path: &str, query: Option<&str>) -> Result<St
 pub(super) fn leads_back(key: &StreamKey, host: &str, path: &str, query: Option<&str>) -> bool {
     let is_ts = File::of(path).extension.eq_ignore_ascii_case("ts");
     let is_plain = !is_ts || is_marked(query) || looks_like_segment(path);
-    is_plain && candidates(host, path, query).first() == Some(key)
+    is_plain && first_candidates(host, path, query, 1).first() == Some(key)
 }
 
 /// Only playlists, ours and SRS's, write such queries.
@@ -131,6 +139,7 @@ struct Candidates<'a> {
     host: &'a str,
     file: File<'a>,
     keys: Vec<StreamKey>,
+    max: usize,
 }
 
 impl Candidates<'_> {
@@ -159,26 +168,27 @@ impl Candidates<'_> {
 
     fn without_endings(&mut self, stem: &str) {
         let shorter = std::iter::successors(Some(stem), |stem| stem::without_ending(stem));
-        shorter.skip(1).for_each(|stem| self.named(stem));
+        shorter.skip(1).take(ENDINGS_MAX).for_each(|stem| self.named(stem));
     }
 
     fn named(&mut self, stem: &str) {
         if !stem.is_empty() {
-            self.add(StreamKey::new(self.host, self.file.directory, stem));
+            let (host, directory) = (self.host, self.file.directory);
+            self.add(|| StreamKey::new(host, directory, stem));
         }
     }
 
     fn directories(&mut self) {
-        let directory = self.file.directory;
-        self.add(StreamKey::from_path(self.host, directory));
+        let (host, directory) = (self.host, self.file.directory);
+        self.add(|| StreamKey::from_path(host, directory));
         if let Some((parent, _)) = directory.trim_end_matches('/').rsplit_once('/') {
-            self.add(StreamKey::from_path(self.host, parent));
+            self.add(|| StreamKey::from_path(host, parent));
         }
     }
 
-    fn add(&mut self, key: Result<StreamKey, StreamKeyError>) {
-        if let Ok(key) = key
-            && self.keys.len() < CANDIDATES_MAX
+    fn add(&mut self, make: impl FnOnce() -> Result<StreamKey, StreamKeyError>) {
+        if self.keys.len() < self.max
+            && let Ok(key) = make()
             && !self.keys.contains(&key)
         {
             self.keys.push(key);

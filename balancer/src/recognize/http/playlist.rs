@@ -8,11 +8,17 @@ use super::names::{self, MARK};
 use super::percent;
 use crate::recognize::StreamKey;
 
+/// A longer path leads to no stream, and would be walked again for every URI.
+const PATH_LEN_MAX: usize = 2 * StreamKey::LEN_MAX;
+
 /// `host` and `path` as the playlist was asked for. `None` when nothing has to change, or when it is no playlist.
 pub fn rewrite(playlist: &str, host: &str, path: &str, key: &StreamKey) -> Option<String> {
     // RFC 8216 section 4 forbids a byte order mark; some write one.
     let bom = playlist.len() - playlist.trim_start_matches('\u{feff}').len();
     let lines = playlist.get(bom..).filter(|lines| lines.starts_with("#EXTM3U"))?;
+    if path.len() > PATH_LEN_MAX {
+        return None;
+    }
     let mut rewriter = Rewriter { host, path, key, mark: None, out: String::new(), copied: 0, playlist };
     let mut start = bom;
     for line in lines.split_inclusive('\n') {

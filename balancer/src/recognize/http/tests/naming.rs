@@ -103,6 +103,10 @@ fn the_vhost_is_the_host_or_what_the_query_says() {
 
 #[test]
 fn a_path_without_a_key_has_no_candidates() {
+    for path in ["/api/v1/streams", "/players/js/hls.js", "/live/s1", "/live/s1/"] {
+        assert_eq!(of(path), [""; 0], "{path}");
+    }
+    assert_eq!(of("/live/s1.flv"), ["live/s1"]);
     for path in ["", "/", "*", "/s1.m3u8", "/index.m3u8", "/live/%FF.m3u8", "/live/s%3F.m3u8", "/live/%.m3u8"] {
         assert_eq!(of(path), [""; 0], "{path}");
     }

@@ -34,6 +34,11 @@ fn same_as_httparse(head: &Head, bytes: &[u8]) {
     assert_eq!(other.version, Some(u8::from(head.version == Version::Http11)));
     let theirs: Vec<_> = other.headers.iter().map(|field| (field.name.as_bytes(), field.value)).collect();
     assert_eq!(theirs, head.fields().collect::<Vec<_>>());
+    http::Method::from_bytes(head.method_name().as_bytes()).expect("a method that the proxied part takes too");
+    for (name, value) in head.fields() {
+        http::HeaderName::from_bytes(name).expect("a name that the proxied part takes too");
+        http::HeaderValue::from_bytes(value).expect("a value that the proxied part takes too");
+    }
     let target: http::Uri = other.path.unwrap().parse().expect("a target that the proxied part takes too");
     assert_eq!((target.path(), target.query()), (head.path(), head.query()));
     assert!(target.authority().is_none_or(|authority| authority.as_str() == head.host()));

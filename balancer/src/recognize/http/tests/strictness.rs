@@ -161,6 +161,12 @@ fn a_path_decodes_and_does_not_climb() {
 }
 
 #[test]
+fn a_connection_has_few_options() {
+    complete(with_field(&format!("Connection: {}\r\nConnection: x", ["x"; 15].join(","))));
+    malformed(with_field(&format!("Connection: {}", [""; 17].join(","))), "too many options in Connection");
+}
+
+#[test]
 fn a_head_has_an_end() {
     let fields = |count: usize| format!("GET / HTTP/1.1\r\nHost: h\r\n{}\r\n", "X: y\r\n".repeat(count - 1));
     complete(fields(FIELDS_MAX));
