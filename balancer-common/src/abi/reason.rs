@@ -208,6 +208,10 @@ reasons! {
     LimitPipelined = 170, Limit, "pipelined";
     /// No further request came within the keep-alive time: the connection was closed.
     LimitKeepAlive = 171, Limit, "keep_alive";
+    /// What came from a network in `proxy_protocol_from` began as a PROXY header and is none: the connection was closed.
+    LimitProxyHeader = 172, Limit, "proxy_header";
+    /// A TLS handshake that came to nothing: the client's versions, ciphers or bytes, or it does not trust the certificate.
+    LimitTls = 173, Limit, "tls_handshake";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

@@ -134,6 +134,8 @@ pub struct Flows {
 #[derive(Serialize)]
 pub struct Flow {
     client: SocketAddr,
+    /// For whom a load balancer in front speaks; `null`: for nobody, or that is not known any more.
+    announced: Option<SocketAddr>,
     vip: SocketAddr,
     origin: String,
     origin_address: SocketAddr,
@@ -160,6 +162,7 @@ impl Flow {
         let count = |c: Counter| Count { packets: c.packets, bytes: c.bytes };
         Self {
             client: f.client,
+            announced: f.announced.as_deref().copied(),
             vip: f.vip,
             origin: f.origin_id.to_string(),
             origin_address: f.origin_address,

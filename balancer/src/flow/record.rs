@@ -133,6 +133,8 @@ pub struct Counter {
 #[derive(Clone, Debug)]
 pub struct FlowRecord {
     pub client: SocketAddr,
+    /// For whom the client, a load balancer in front, says that it speaks. Boxed: few flows have one.
+    pub announced: Option<Box<SocketAddr>>,
     pub vip: SocketAddr,
     /// Index and id of the origin in the registry.
     pub origin: u16,

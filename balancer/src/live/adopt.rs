@@ -65,6 +65,8 @@ impl Live {
         let publish = splice.flags & FlowFlags::PUBLISH != 0;
         Some(FlowRecord {
             client,
+            // Nobody wrote it down: the kernel has no use for it.
+            announced: None,
             vip,
             origin: splice.origin,
             origin_generation: splice.origin_generation,

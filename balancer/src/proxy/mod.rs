@@ -38,6 +38,7 @@ use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use playing::Playing;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -69,6 +70,9 @@ pub struct Client {
     pub via: Via,
     /// What the port is for: [`ServiceKind::Http`] or [`ServiceKind::Api`].
     pub service: ServiceKind,
+    /// Both ends of the connection, whoever may be behind it.
+    pub peer: SocketAddr,
+    pub own: SocketAddr,
 }
 
 /// What is to be done with a connection that the proxy has done with.
@@ -111,8 +115,8 @@ impl Proxy {
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
         intake.give(first);
-        let Via { client: from, vip, .. } = client.via;
-        let playing = Playing::new(self.live.clone(), self.clock, from, vip, intake.traffic());
+        let from = client.via.client;
+        let playing = Playing::new(self.live.clone(), self.clock, client, intake.traffic());
         let reset = playing.reset.clone();
         let exchange = Exchange::new(self, client, playing);
         let mut builder = Builder::new();

@@ -1,5 +1,6 @@
 //! What a client plays by requests, shown as a flow: one for each connection and stream, as long as it is being played.
 
+use super::Client;
 use super::body::Witness;
 use super::intake::Traffic;
 use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol, Role};
@@ -15,8 +16,7 @@ use std::time::Duration;
 pub struct Playing {
     live: Arc<Live>,
     clock: Clock,
-    client: SocketAddr,
-    vip: SocketAddr,
+    client: Client,
     traffic: Arc<Traffic>,
     /// Ends the connection.
     pub reset: Arc<ResetOrder>,
@@ -50,9 +50,9 @@ const SHOW_EVERY_MS: u64 = 250;
 const PLAYED_FOR: Duration = Duration::from_secs(30);
 
 impl Playing {
-    pub fn new(live: Arc<Live>, clock: Clock, client: SocketAddr, vip: SocketAddr, traffic: Arc<Traffic>) -> Arc<Self> {
+    pub fn new(live: Arc<Live>, clock: Clock, client: Client, traffic: Arc<Traffic>) -> Arc<Self> {
         let (reset, shown_ms, state) = Default::default();
-        Arc::new(Self { live, clock, client, vip, traffic, reset, shown_ms, state })
+        Arc::new(Self { live, clock, client, traffic, reset, shown_ms, state })
     }
 
     /// The client was answered with something of this stream. Where the answer does not tell the protocol, it is what it
@@ -70,8 +70,9 @@ impl Playing {
         self.close(&mut state);
         let now = self.clock.now();
         let record = FlowRecord {
-            client: self.client,
-            vip: self.vip,
+            client: self.client.peer,
+            announced: (self.client.via.client != self.client.peer).then(|| Box::new(self.client.via.client)),
+            vip: self.client.own,
             origin: placement.origin,
             origin_generation: placement.generation,
             origin_id: placement.origin_id.clone(),

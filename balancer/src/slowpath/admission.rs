@@ -20,7 +20,8 @@ struct State {
 /// A place among the handshakes in progress, given back when dropped.
 pub struct Admitted {
     admission: Arc<Admission>,
-    client: IpAddr,
+    /// `None`: it has not been said for whom.
+    client: Option<IpAddr>,
 }
 
 impl Admission {
@@ -28,16 +29,15 @@ impl Admission {
         Arc::new(Self { total_max, per_client_max, state: Mutex::default() })
     }
 
-    pub fn admit(self: &Arc<Self>, client: IpAddr) -> Result<Admitted, Reason> {
+    /// `None` for who speaks for others, until it has said for whom.
+    pub fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Admitted, Reason> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.total >= self.total_max {
             return Err(Reason::LimitHandshakes);
         }
-        let mine = state.per_client.entry(client).or_default();
-        if *mine >= self.per_client_max {
-            return Err(Reason::LimitHandshakesPerClient);
+        if let Some(client) = client {
+            state.count(client, self.per_client_max)?;
         }
-        *mine += 1;
         state.total += 1;
         Ok(Admitted { admission: self.clone(), client })
     }
@@ -47,14 +47,39 @@ impl Admission {
     }
 }
 
+impl State {
+    fn count(&mut self, client: IpAddr, max: usize) -> Result<(), Reason> {
+        let mine = self.per_client.entry(client).or_default();
+        if *mine >= max {
+            return Err(Reason::LimitHandshakesPerClient);
+        }
+        *mine += 1;
+        Ok(())
+    }
+}
+
+impl Admitted {
+    /// It is this client's from now on, if that has not too many.
+    pub fn name(&mut self, client: IpAddr) -> Result<(), Reason> {
+        let mut state = self.admission.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.client.is_none() {
+            state.count(client, self.admission.per_client_max)?;
+            self.client = Some(client);
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut state = self.admission.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.total -= 1;
-        if let Some(mine) = state.per_client.get_mut(&self.client) {
+        if let Some(client) = self.client
+            && let Some(mine) = state.per_client.get_mut(&client)
+        {
             *mine -= 1;
             if *mine == 0 {
-                state.per_client.remove(&self.client);
+                state.per_client.remove(&client);
             }
         }
     }
@@ -68,12 +93,28 @@ mod tests {
     fn both_limits_hold_and_places_come_back() {
         let admission = Admission::new(2, 1);
         let a: IpAddr = "10.0.0.1".parse().unwrap();
-        let first = admission.admit(a).unwrap();
-        assert_eq!(admission.admit(a).err(), Some(Reason::LimitHandshakesPerClient));
-        let _second = admission.admit("10.0.0.2".parse().unwrap()).unwrap();
-        assert_eq!(admission.admit("10.0.0.3".parse().unwrap()).err(), Some(Reason::LimitHandshakes));
+        let first = admission.admit(Some(a)).unwrap();
+        assert_eq!(admission.admit(Some(a)).err(), Some(Reason::LimitHandshakesPerClient));
+        let _second = admission.admit("10.0.0.2".parse().ok()).unwrap();
+        assert_eq!(admission.admit("10.0.0.3".parse().ok()).err(), Some(Reason::LimitHandshakes));
         drop(first);
         assert_eq!(admission.in_progress(), 1);
-        admission.admit(a).unwrap();
+        admission.admit(Some(a)).unwrap();
+    }
+
+    #[test]
+    fn who_speaks_for_many_is_counted_for_each_of_them() {
+        let admission = Admission::new(3, 1);
+        let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        let mut all: Vec<Admitted> = (0..3).map(|_| admission.admit(None).unwrap()).collect();
+        assert_eq!(all[0].name(a), Ok(()));
+        assert_eq!(all[1].name(a), Err(Reason::LimitHandshakesPerClient));
+        assert_eq!(all[1].name(b), Ok(()));
+        assert_eq!(all[1].name(b), Ok(()), "it has a name");
+        assert_eq!(admission.admit(None).err(), Some(Reason::LimitHandshakes));
+        drop(all.remove(0));
+        assert_eq!(all[1].name(a), Ok(()));
+        all.clear();
+        assert_eq!(admission.in_progress(), 0);
     }
 }

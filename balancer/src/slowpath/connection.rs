@@ -192,7 +192,7 @@ impl Connection {
 pub async fn close_politely(client: &mut TcpLeg, words: &[u8]) {
     let last_words = async {
         client.wire.write_all(words).await?;
-        client.wire.shutdown_write()?;
+        client.wire.shutdown().await?;
         let mut rest = Vec::new();
         while client.wire.read_some(&mut rest).await? > 0 {
             rest.clear();

@@ -5,13 +5,12 @@ use super::admission::Admitted;
 use super::connection::Connection;
 use super::dialect::Dialect;
 use super::legs::TcpLeg;
-use super::visitor::Visitor;
-use super::{Context, http, rtmp};
+use super::{Context, greeting, http, rtmp};
 use balancer_common::abi::ServiceKind;
 use std::sync::Arc;
 
-pub async fn serve(ctx: Arc<Context>, client: TcpLeg, kind: ServiceKind, admitted: Admitted) {
-    let visitor = Visitor::new(client.peer, client.own);
+pub async fn serve(ctx: Arc<Context>, client: TcpLeg, kind: ServiceKind, mut admitted: Admitted) {
+    let Some((client, visitor)) = greeting::hear(&ctx, client, kind, &mut admitted).await else { return };
     match kind {
         ServiceKind::Rtmp => {
             let dialect = Dialect::Rtmp(Box::new(rtmp::Rtmp::new(&ctx)));

@@ -35,7 +35,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 pub async fn serve(ctx: Arc<Context>, client: TcpLeg, visitor: Visitor, kind: ServiceKind, admitted: Admitted) {
     let mut admitted = Some(admitted);
-    let via = via(&visitor);
+    let asking = Client { via: via(&visitor), service: kind, peer: client.peer, own: client.own };
     let mut intake = Intake::new(client, &[], ctx.proxy.limits(), judge(&ctx, kind));
     let mut next = intake.next().await;
     loop {
@@ -54,7 +54,7 @@ pub async fn serve(ctx: Arc<Context>, client: TcpLeg, visitor: Visitor, kind: Se
         }
         // What it wants is known: it is no handshake any more.
         admitted = None;
-        next = match ctx.proxy.serve(&mut intake, &head, Client { via, service: kind }).await {
+        next = match ctx.proxy.serve(&mut intake, &head, asking).await {
             Handback::Next(head) => Ok(head),
             Handback::Refuse(refused) => Err(refused),
             Handback::Closed => return,
@@ -63,8 +63,8 @@ pub async fn serve(ctx: Arc<Context>, client: TcpLeg, visitor: Visitor, kind: Se
 }
 
 fn via(visitor: &Visitor) -> Via {
-    let trust_forwarded = visitor.announced.is_some();
-    Via { client: visitor.client(), tls: visitor.tls, vip: visitor.dialled, trust_forwarded }
+    // Who passes on bytes behind a PROXY header passes on whatever the client claims in its requests, too.
+    Via { client: visitor.client(), tls: visitor.tls, vip: visitor.dialled, trust_forwarded: false }
 }
 
 fn count(ctx: &Context, refused: Refused) {
@@ -106,11 +106,14 @@ async fn splice(
     client: TcpLeg,
     visitor: Visitor,
     admitted: Option<Admitted>,
-    wish: Wish,
+    mut wish: Wish,
     head: &Head,
     rest: &[u8],
 ) {
     let via = via(&visitor);
+    if visitor.tls {
+        wish.url = wish.url.replacen("http:", "https:", 1);
+    }
     let upgrade = head.wants_upgrade();
     let dialect = Dialect::Http(Box::new(Http { head_len: head.len, upgrade }));
     let mut connection = Connection::new(ctx, client, visitor, dialect, admitted);

@@ -3,7 +3,7 @@
 use super::legs::TcpLeg;
 use super::syn::Syn;
 use super::wire::Wire;
-use super::{Context, front, socket};
+use super::{Context, front, greeting, socket};
 use crate::config::Listen;
 use anyhow::Context as _;
 use balancer_common::abi::{FlowKey, Reason, ServiceKind};
@@ -85,7 +85,8 @@ pub async fn serve(ctx: Arc<Context>, bound: Bound, mut stop: watch::Receiver<bo
 }
 
 fn start(ctx: &Arc<Context>, stream: TcpStream, peer: SocketAddr, bound: &Bound) {
-    let admitted = match ctx.admission.admit(peer.ip()) {
+    let client = (!greeting::speaks_for_others(ctx, peer.ip())).then_some(peer.ip());
+    let admitted = match ctx.admission.admit(client) {
         Ok(admitted) => admitted,
         Err(reason) => return turn_away(ctx, stream, reason),
     };

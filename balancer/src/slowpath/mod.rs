@@ -7,6 +7,7 @@ mod arm;
 mod connection;
 mod dialect;
 mod front;
+mod greeting;
 mod handover;
 mod http;
 mod leave;

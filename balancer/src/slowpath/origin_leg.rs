@@ -165,8 +165,13 @@ async fn open(c: &Connection, origin: &mut OriginLeg) -> Result<TcpLeg, ConnectE
     origin.port = Some(port);
     let stream = tokio::net::TcpSocket::from_std_stream(raw.into());
     let stream = stream.connect(endpoint).await.map_err(|e| failed(endpoint, e))?;
+    let mut wire = Wire::Tcp(stream);
+    if let Some(version) = origin.placement.proxy_protocol {
+        let header = version.write(c.visitor.client(), c.visitor.dialled);
+        wire.write_all(&header).await.map_err(|e| broken(endpoint, e))?;
+    }
     origin.flow = record(c, origin, source).map(|record| c.ctx.live.open(record, origin.reset.clone()));
-    Ok(TcpLeg::new(Wire::Tcp(stream), endpoint, source, track))
+    Ok(TcpLeg::new(wire, endpoint, source, track))
 }
 
 /// The origin must not send larger segments than the client takes, nor more than it has room for, before the client's
@@ -188,6 +193,7 @@ fn record(c: &Connection, origin: &OriginLeg, source: SocketAddr) -> Option<Flow
     let now = c.ctx.now();
     Some(FlowRecord {
         client: c.client.peer,
+        announced: c.visitor.announced.map(Box::new),
         vip: c.client.own,
         origin: origin.placement.origin,
         origin_generation: origin.placement.generation,

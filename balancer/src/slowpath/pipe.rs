@@ -106,8 +106,11 @@ impl Pipe {
             }
             moved.written += self.flush(to)?;
             if self.source_ended && self.is_empty() && !self.closed {
-                self.closed = true;
-                to.shutdown_write()?;
+                match to.shutdown_write() {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                    Err(e) => return Err(e),
+                    Ok(()) => self.closed = true,
+                }
             }
             if moved == before {
                 break;

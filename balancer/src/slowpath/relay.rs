@@ -201,7 +201,7 @@ async fn wait(c: &Connection, for_good: bool) -> bool {
     } else {
         relay.wait().saturating_sub(relay.since.elapsed()).max(LOOK_EVERY).min(SHOW_EVERY)
     };
-    let client = interest(relay.to_origin.wants_input(), !relay.to_client.is_empty());
+    let client = interest(relay.to_origin.wants_input(), !relay.to_client.is_empty() || c.client.wire.owes());
     let server = interest(relay.to_client.wants_input(), !relay.to_origin.is_empty());
     tokio::select! {
         () = ready(&c.client.wire, client) => false,

@@ -72,6 +72,13 @@ pub fn unacked(fd: &impl AsFd) -> io::Result<u32> {
     queue(fd, SIOCOUTQ)
 }
 
+/// What has arrived and was not read, left where it is: 0 at the peer's end, `WouldBlock` when nothing is there.
+pub fn peek(fd: &impl AsFd, into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most `into.len()` bytes to where they belong.
+    let n = unsafe { libc::recv(fd.as_fd().as_raw_fd(), into.as_mut_ptr().cast(), into.len(), libc::MSG_PEEK) };
+    usize::try_from(n).map_err(|_| io::Error::last_os_error())
+}
+
 /// Acknowledge what has arrived now, instead of 40 ms later.
 pub fn quick_ack(fd: &impl AsFd) -> io::Result<()> {
     set(fd, libc::IPPROTO_TCP, TCP_QUICKACK, 1)

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 pub struct Visitor {
     /// Whose packets arrive here: the flow's identity.
     pub peer: SocketAddr,
-    /// Where it arrived.
+    /// Where the client arrived: here, or at the load balancer in front.
     pub dialled: SocketAddr,
     /// For whom a trusted load balancer in front speaks.
     pub announced: Option<SocketAddr>,

@@ -2,6 +2,7 @@
 //!
 //! Owns what differs between plain TCP and what user space has to decode. Only a plain wire can be handed to the kernel.
 
+use crate::tls::TlsStream;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +13,7 @@ use tokio::net::TcpStream;
 
 pub enum Wire {
     Tcp(TcpStream),
+    Tls(Box<TlsStream>),
 }
 
 impl Wire {
@@ -19,6 +21,7 @@ impl Wire {
     pub fn as_tcp(&self) -> Option<&TcpStream> {
         match self {
             Self::Tcp(stream) => Some(stream),
+            Self::Tls(_) => None,
         }
     }
 
@@ -29,6 +32,7 @@ impl Wire {
     fn socket(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,
+            Self::Tls(stream) => stream.tcp(),
         }
     }
 
@@ -36,6 +40,7 @@ impl Wire {
     pub async fn ready(&self, interest: Interest) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => stream.ready(interest).await.map(drop),
+            Self::Tls(stream) => stream.ready(interest).await,
         }
     }
 
@@ -47,12 +52,14 @@ impl Wire {
     pub fn try_read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_read(into),
+            Self::Tls(stream) => stream.try_read(into),
         }
     }
 
     pub fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(stream) => stream.try_write(bytes),
+            Self::Tls(stream) => stream.try_write(bytes),
         }
     }
 
@@ -88,10 +95,29 @@ impl Wire {
         Ok(())
     }
 
-    /// Says that nothing more follows.
+    /// Says that nothing more follows. `WouldBlock` while something that was written has not gone yet ([`Self::owes`]).
     pub fn shutdown_write(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(stream) => socket2::SockRef::from(&*stream).shutdown(Shutdown::Write),
+            Self::Tls(stream) => stream.shutdown_write(),
+        }
+    }
+
+    /// As [`Self::shutdown_write`], once everything has gone.
+    pub async fn shutdown(&mut self) -> io::Result<()> {
+        loop {
+            match self.shutdown_write() {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.ready(Interest::WRITABLE).await?,
+                done => return done,
+            }
+        }
+    }
+
+    /// Something that was written waits for the socket. [`Self::ready`] sends it.
+    pub fn owes(&self) -> bool {
+        match self {
+            Self::Tcp(_) => false,
+            Self::Tls(stream) => stream.owes(),
         }
     }
 }
@@ -107,6 +133,7 @@ impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_read(cx, into),
+            Self::Tls(stream) => Pin::new(stream).poll_read(cx, into),
         }
     }
 }
@@ -115,6 +142,7 @@ impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Self::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -125,18 +153,28 @@ impl AsyncWrite for Wire {
     ) -> Poll<io::Result<usize>> {
         match self.get_mut() {
             Self::Tcp(stream) => Pin::new(stream).poll_write_vectored(cx, slices),
+            Self::Tls(stream) => {
+                let first = slices.iter().find(|slice| !slice.is_empty()).map_or(&[][..], |slice| slice);
+                Pin::new(stream).poll_write(cx, first)
+            }
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        true
+        self.is_plain()
     }
 
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_flush(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.get_mut().shutdown_write())
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
+            Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }

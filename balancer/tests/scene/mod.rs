@@ -160,6 +160,7 @@ impl Process {
 pub fn record(protocol: Protocol, [client, vip, source, origin_address]: [SocketAddr; 4]) -> FlowRecord {
     FlowRecord {
         client,
+        announced: None,
         vip,
         origin: ORIGIN,
         origin_generation: GENERATION,

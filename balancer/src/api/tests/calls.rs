@@ -162,7 +162,7 @@ async fn flows_have_every_field_of_the_contract() {
         first.as_object_mut().unwrap().remove(clock);
     }
     let expected = json!({
-        "client": "198.51.100.7:50000", "vip": "192.0.2.10:1935", "origin": "o1",
+        "client": "198.51.100.7:50000", "announced": "203.0.113.9:40000", "vip": "192.0.2.10:1935", "origin": "o1",
         "origin_address": "10.0.0.1:1935", "source": "10.0.0.10:40000", "protocol": "rtmp", "role": "publish",
         "stream": "__defaultVhost__/live/a", "path": "kernel", "state": "spliced",
         "to_origin": {"packets": 10, "bytes": 7000}, "to_client": {"packets": 5, "bytes": 70},

@@ -138,6 +138,7 @@ fn flow(stream: &str, origin: &str, made_at_s: u64) -> FlowRecord {
     let address = |text: &str| text.parse().unwrap();
     FlowRecord {
         client: address("198.51.100.7:50000"),
+        announced: Some(Box::new(address("203.0.113.9:40000"))),
         vip: address("192.0.2.10:1935"),
         origin: 1,
         origin_generation: 1,

@@ -10,6 +10,7 @@ fn record(id: u64, origin: u16, bytes_in: u64, made_at: Duration) -> (FlowId, Fl
     let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
     let record = FlowRecord {
         client: nowhere,
+        announced: None,
         vip: nowhere,
         origin,
         origin_generation: 0,

@@ -132,7 +132,8 @@ pub enum Outcome {
 
 pub fn client(service: ServiceKind) -> Client {
     let (client, vip) = ("198.51.100.7:5000".parse().unwrap(), "127.0.0.1:8080".parse().unwrap());
-    Client { via: Via { client, tls: false, vip, trust_forwarded: false }, service }
+    let via = Via { client, tls: false, vip, trust_forwarded: false };
+    Client { via, service, peer: client, own: vip }
 }
 
 async fn serve(proxy: Arc<Proxy>, mut intake: Intake<DuplexStream>, service: ServiceKind) -> Outcome {
