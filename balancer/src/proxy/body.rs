@@ -30,6 +30,8 @@ pub enum Answer {
 pub struct Relayed {
     pub body: Incoming,
     pub link: Borrowed,
+    /// Of the body, and still to be given on.
+    pub read_ahead: Option<Bytes>,
     /// Told of everything that passes.
     pub witness: Option<std::sync::Arc<dyn Witness>>,
 }
@@ -109,7 +111,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Origin(relayed) => relayed.body.is_end_stream(),
+            Self::Origin(relayed) => relayed.read_ahead.is_none() && relayed.body.is_end_stream(),
             Self::File(file) => file.is_end_stream(),
         }
     }
@@ -117,14 +119,22 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Origin(relayed) => relayed.body.size_hint(),
+            Self::Origin(relayed) => relayed.size_hint(),
             Self::File(file) => file.size_hint(),
         }
     }
 }
 
 impl Relayed {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    fn size_hint(&self) -> SizeHint {
+        let ahead = self.read_ahead.as_ref().map_or(0, |read| read.len() as u64);
+        self.body.size_hint().exact().map_or_else(SizeHint::default, |left| SizeHint::with_exact(ahead + left))
+    }
+
+    pub fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(read) = self.read_ahead.take() {
+            return Poll::Ready(Some(Ok(Frame::data(read))));
+        }
         let frame = ready!(self.link.poll_body(cx, &mut self.body));
         match &frame {
             Some(Ok(_)) => {

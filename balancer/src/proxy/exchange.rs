@@ -7,7 +7,7 @@ use super::failure::Failure;
 use super::headers::{self, Forwarded};
 use super::origins::{Asked, Failed, OriginError, Target};
 use super::playing::Playing;
-use super::{Client, Proxy, api};
+use super::{Client, Proxy, api, playlist};
 use crate::flow::Protocol;
 use crate::placement::{Placement, RequestPlace, RequestPlaced};
 use crate::recognize::StreamKey;
@@ -15,9 +15,9 @@ use crate::recognize::http::{self as recognizer, Kind};
 use crate::registry::ConnectFailure;
 use crate::telemetry::{HttpKind, OriginResult};
 use balancer_common::abi::ServiceKind;
-use http::header::{CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{Method, Request, Response, Uri};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::convert::Infallible;
@@ -98,17 +98,22 @@ impl<'a> Exchange<'a> {
 
     async fn proxied(&self, request: Request<Outgoing>, subject: &Subject) -> Result<Response<Answer>, Failure> {
         let mut request = self.outgoing(request);
+        let is_preflight = headers::is_preflight(request.method(), request.headers());
+        let playlist = (subject.kind == Kind::Playlist).then(|| {
+            request.headers_mut().remove(ACCEPT_ENCODING);
+            (host(request.headers()).to_owned(), request.uri().path().to_owned())
+        });
         let mut exclude = Vec::new();
         loop {
             let placed = self.place(&request, subject, &exclude).await?;
-            let is_preflight = *request.method() == Method::OPTIONS;
             match self.ask(&placed.placement, request).await {
-                Ok(asked) => {
-                    if !is_preflight {
-                        let is_success = asked.response.status().is_success();
-                        self.show(&placed, subject, is_success, asked.own).await;
+                Ok(Asked { mut response, own, .. }) => {
+                    let is_good = response.status().is_success() && !is_preflight;
+                    let stream = self.show(&placed, subject, is_good, own).await;
+                    if let (Some((host, path)), Some(key)) = (&playlist, stream) {
+                        response = playlist::led_back(response, (host, path), &key).await?;
                     }
-                    return Ok(self.finish(asked.response));
+                    return Ok(self.finish(response, is_preflight));
                 }
                 Err(Failed { error, request: Some(unsent) })
                     if exclude.len() + 1 < ORIGINS_MAX && !matches!(error, OriginError::Local(_)) =>
@@ -167,26 +172,31 @@ impl<'a> Exchange<'a> {
         asked
     }
 
-    /// Shows who plays what.
-    async fn show(&self, placed: &RequestPlaced, subject: &Subject, is_success: bool, own: SocketAddr) {
+    /// Shows who plays what, and answers what that is.
+    async fn show(
+        &self,
+        placed: &RequestPlaced,
+        subject: &Subject,
+        is_good: bool,
+        own: SocketAddr,
+    ) -> Option<Arc<StreamKey>> {
         let is_media = subject.kind != Kind::Other && self.client.service == ServiceKind::Http;
-        if !is_media || !is_success {
-            return self.playing.plays_nothing();
+        if !is_media || !is_good {
+            self.playing.plays_nothing();
+            return None;
         }
         let mut placement = placed.placement.clone();
         let stream = match &placed.stream {
             Some(stream) => stream.clone(),
             // Only what an origin really has gets an entry, and only by what every player asks for first.
             None => {
-                let Some(key) = subject.keys.first().filter(|_| is_first(subject.kind)) else { return };
-                let key = Arc::new(key.clone());
-                let leased = self.proxy.store.lease_stream(&key, &placement, self.proxy.clock.now()).await;
-                let Some(index) = leased else { return };
-                placement.stream = index;
+                let key = Arc::new(subject.keys.first().filter(|_| is_first(subject.kind))?.clone());
+                placement.stream = self.proxy.store.lease_stream(&key, &placement, self.proxy.clock.now()).await?;
                 key
             }
         };
         self.playing.plays(&stream, &placement, subject.protocol(), own);
+        Some(stream)
     }
 
     /// The client's request as its origin gets it: the same words for the same thing, but for what concerns the
@@ -207,8 +217,8 @@ impl<'a> Exchange<'a> {
         request
     }
 
-    fn finish(&self, mut response: Response<Answer>) -> Response<Answer> {
-        headers::response(response.headers_mut());
+    fn finish(&self, mut response: Response<Answer>, is_preflight: bool) -> Response<Answer> {
+        headers::response(response.headers_mut(), is_preflight);
         *response.version_mut() = http::Version::HTTP_11;
         if let Answer::Origin(relayed) = response.body_mut() {
             relayed.witness = Some(self.playing.clone());

@@ -69,11 +69,13 @@ impl Forwarded {
     }
 }
 
-/// Makes an origin's head one for a client.
-pub fn response(headers: &mut HeaderMap) {
+/// Makes an origin's head one for a client. Of an answer to a preflight it still shows what the origin has said.
+pub fn response(headers: &mut HeaderMap, is_preflight: bool) {
     of_one_connection(headers);
     headers.remove(header::PROXY_AUTHENTICATE);
-    allow_reading(headers);
+    if !is_preflight {
+        allow_reading(headers);
+    }
 }
 
 /// Where the origin says nothing, anybody may read: players run on pages of other sites.
@@ -102,7 +104,7 @@ fn names(value: &HeaderValue) -> impl Iterator<Item = &str> {
     value.to_str().unwrap_or_default().split(',').map(|name| name.split(';').next().unwrap_or_default().trim())
 }
 
-/// A browser that asks whether it may send a request, RFC-like in the Fetch standard.
+/// A browser that asks whether it may send a request: the Fetch standard, section 3.2.2.
 pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS
         && headers.contains_key(header::ORIGIN)
@@ -208,10 +210,10 @@ mod tests {
     #[test]
     fn an_origin_that_says_who_may_read_is_not_contradicted() {
         let mut silent = map(&[("transfer-encoding", "chunked"), ("etag", "\"a\"")]);
-        response(&mut silent);
+        response(&mut silent, false);
         assert_eq!(listed(&silent), ["access-control-allow-origin: *", "etag: \"a\""]);
         let mut strict = map(&[("access-control-allow-origin", "https://a.b.com")]);
-        response(&mut strict);
+        response(&mut strict, false);
         assert_eq!(listed(&strict), ["access-control-allow-origin: https://a.b.com"]);
     }
 

@@ -15,6 +15,7 @@ mod link;
 mod origins;
 mod patience;
 mod playing;
+mod playlist;
 mod refused;
 mod window;
 

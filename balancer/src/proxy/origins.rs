@@ -157,6 +157,11 @@ impl Origins {
         });
     }
 
+    /// Idle connections, to all origins.
+    pub fn idle(&self) -> usize {
+        self.pools().values().map(|pool| pool.idle.len()).sum()
+    }
+
     /// A place among the requests in flight, and an idle connection if there is one.
     fn borrow_link(self: &Arc<Self>, target: &Target) -> Option<(Borrowed, Option<Box<Link>>)> {
         let now = Instant::now();
@@ -205,7 +210,7 @@ impl Origins {
         } else {
             let link = borrowed.link.insert(link);
             link.allow_silence(self.times.idle);
-            Answer::Origin(Box::new(Relayed { body, link: borrowed, witness: None }))
+            Answer::Origin(Box::new(Relayed { body, link: borrowed, read_ahead: None, witness: None }))
         };
         Asked { response: Response::from_parts(head, body), own, connected }
     }

@@ -160,7 +160,8 @@ async fn serve(proxy: Arc<Proxy>, mut intake: Intake<DuplexStream>, service: Ser
     }
 }
 
-/// An origin that answers what `answer` makes of each request, word for word. An empty answer: it closes.
+/// An origin that answers what `answer` makes of each request, word for word. It closes after one with `X-Cut`, and
+/// instead of an empty one.
 pub struct Origin {
     pub address: SocketAddr,
     heard: Arc<Mutex<Vec<String>>>,
@@ -245,6 +246,9 @@ async fn converse(
             return None;
         }
         stream.write_all(&said).await.ok()?;
+        if said.windows(7).any(|w| w == b"X-Cut: ") {
+            return None;
+        }
         if !said.to_ascii_lowercase().windows(15).any(|w| w == b"content-length:") && !said.ends_with(b"0\r\n\r\n") {
             return None;
         }
