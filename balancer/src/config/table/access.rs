@@ -5,6 +5,7 @@ use crate::config::problem::Fault;
 use crate::config::resolve::Draft;
 use crate::config::text::Codec;
 
+#[derive(Clone, Copy)]
 pub struct Access {
     pub is_list: bool,
     /// Never called with no value: an empty one means the default.

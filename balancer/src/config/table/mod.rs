@@ -37,6 +37,7 @@ impl Group {
     }
 }
 
+#[derive(Clone, Copy)]
 pub struct Setting {
     pub name: &'static str,
     pub group: Group,
