@@ -117,12 +117,13 @@ fn assemble(
         stopped: stopped.clone(),
     });
     let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock));
+    let authorizer = Arc::new(Authorizer::new(&settings, counters.clone()));
     Ok(Arc::new(Context {
-        proxy: Proxy::new(settings.clone(), store.clone(), live.clone(), telemetry.clone(), clock),
+        proxy: Proxy::new(settings.clone(), store.clone(), live.clone(), telemetry.clone(), authorizer.clone(), clock),
         telemetry,
         facts,
         tls,
-        authorizer: Arc::new(Authorizer::new(&settings, counters.clone())),
+        authorizer,
         admission: Admission::new(settings.handshakes_max, settings.handshakes_per_client_max),
         ports: PortPool::new(settings.source_ports.clone()),
         reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),

@@ -8,7 +8,8 @@ use super::headers::{self, Forwarded};
 use super::origins::{Asked, Failed, OriginError, Target};
 use super::playing::Playing;
 use super::{Client, Proxy, api, playlist};
-use crate::flow::Protocol;
+use crate::auth::Question;
+use crate::flow::{Protocol, Role};
 use crate::placement::{Placement, RequestPlace, RequestPlaced};
 use crate::recognize::StreamKey;
 use crate::recognize::http::{self as recognizer, Kind};
@@ -106,6 +107,9 @@ impl<'a> Exchange<'a> {
         let mut exclude = Vec::new();
         loop {
             let placed = self.place(&request, subject, &exclude).await?;
+            if !is_preflight {
+                self.authorize(&request, subject, &placed).await?;
+            }
             match self.ask(&placed.placement, request).await {
                 Ok(Asked { mut response, own, .. }) => {
                     let is_good = response.status().is_success() && !is_preflight;
@@ -124,6 +128,29 @@ impl<'a> Exchange<'a> {
                 Err(Failed { error, .. }) => return Err(error.into()),
             }
         }
+    }
+
+    /// Asks the hook who may play; for what is no stream's, nobody is asked.
+    async fn authorize(
+        &self,
+        request: &Request<Outgoing>,
+        subject: &Subject,
+        placed: &RequestPlaced,
+    ) -> Result<(), Failure> {
+        let guessed = || subject.keys.first().filter(|_| subject.kind != Kind::Other).cloned().map(Arc::new);
+        let Some(key) = placed.stream.clone().or_else(guessed) else { return Ok(()) };
+        let (uri, via) = (request.uri(), &self.client.via);
+        let scheme = if via.tls { "https" } else { "http" };
+        let question = Question {
+            role: Role::Play,
+            protocol: subject.protocol().unwrap_or(Protocol::Http),
+            key,
+            client: via.client,
+            query: uri.query().unwrap_or_default().to_owned(),
+            url: format!("{scheme}://{}{}", host(request.headers()), uri.path()),
+        };
+        let verdict = self.proxy.authorizer.ask_cached(question).await;
+        if verdict.is_allowed() { Ok(()) } else { Err(Failure::Denied) }
     }
 
     async fn place(

@@ -13,6 +13,8 @@ const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 pub enum Failure {
     #[error("{0}")]
     NoOrigin(#[from] PlaceError),
+    #[error("this stream is not for you")]
+    Denied,
     #[error("the origin failed: {0}")]
     Origin(#[from] OriginError),
 }
@@ -20,6 +22,7 @@ pub enum Failure {
 impl Failure {
     fn status(&self) -> StatusCode {
         match self {
+            Self::Denied => StatusCode::FORBIDDEN,
             Self::NoOrigin(_) | Self::Origin(OriginError::Busy | OriginError::Local(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

@@ -27,6 +27,7 @@ pub use intake::{Intake, Judge, Limits, Traffic};
 pub use origins::{Asked, Failed, OriginError, Origins, Target, Times};
 pub use refused::Refused;
 
+use crate::auth::Authorizer;
 use crate::config::Settings;
 use crate::live::Live;
 use crate::recognize::http::{Head, Via};
@@ -60,6 +61,7 @@ pub struct Proxy {
     pub store: Arc<Store>,
     pub live: Arc<Live>,
     pub telemetry: Arc<Telemetry>,
+    pub authorizer: Arc<Authorizer>,
     pub clock: Clock,
     pub origins: Arc<Origins>,
     files: Option<Files>,
@@ -93,11 +95,12 @@ impl Proxy {
         store: Arc<Store>,
         live: Arc<Live>,
         telemetry: Arc<Telemetry>,
+        authorizer: Arc<Authorizer>,
         clock: Clock,
     ) -> Arc<Self> {
         let times = Times { connect: settings.connect_timeout, answer: ANSWER_TIME_MAX, idle: settings.idle_timeout };
         let files = settings.static_files.as_deref().map(Files::new);
-        Arc::new(Self { origins: Origins::new(times), files, settings, store, live, telemetry, clock })
+        Arc::new(Self { origins: Origins::new(times), files, settings, store, live, telemetry, authorizer, clock })
     }
 
     /// What a client of these settings may take its time for.

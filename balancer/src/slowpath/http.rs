@@ -89,7 +89,7 @@ fn wish(ctx: &Context, kind: ServiceKind, head: &Head) -> Option<Wish> {
     if kind != ServiceKind::Http {
         return None;
     }
-    match recognize::intent(head, |key| ctx.store.knows(key)) {
+    match recognize::intent(head, |key| ctx.store.is_placed(key)) {
         Ok(Intent::Media { key, protocol, role, upgrade }) => {
             let mute = role == Role::Play && !upgrade && head.body == Body::None;
             let url = format!("http://{}{}", head.host(), head.path());

@@ -253,11 +253,6 @@ impl Store {
         state.streams.iter().map(|s| state.stream_view(s)).collect()
     }
 
-    /// Whether anybody publishes the stream, or waits for it.
-    pub fn knows(&self, key: &StreamKey) -> bool {
-        self.lock().streams.get(key).is_some()
-    }
-
     pub fn stream_count(&self) -> usize {
         self.lock().streams.len()
     }

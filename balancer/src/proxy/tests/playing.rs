@@ -1,6 +1,7 @@
 //! Who is shown to play what.
 
 use super::world::{Origin, Outcome, World, ok};
+use crate::config::{HttpUrl, Settings};
 use crate::flow::{Path, Protocol, Role};
 use crate::placement::PlaceRequest;
 use crate::recognize::StreamKey;
@@ -131,4 +132,19 @@ async fn requests_go_to_the_streams_own_origin_and_move_with_it() {
         get(&mut client, &format!("/live/s{n}x.m3u8")).await;
     }
     assert_eq!(second.heard().len(), before + 8, "what was on the first starts again on the second");
+}
+
+#[tokio::test]
+async fn a_stream_is_not_for_everybody_where_a_hook_decides() {
+    let origin = Origin::new(|_| ok("0123456789")).await;
+    // Nobody listens there, and no answer means no.
+    let settings = Settings { auth_hook: Some(HttpUrl("http://127.0.0.1:9/".into())), ..Settings::default() };
+    let world = World::of(settings);
+    world.add("o0", origin.address).await;
+    publish(&world, "__defaultVhost__/live/a").await;
+    let (mut client, _task) = world.connect();
+    for path in ["/live/a.m3u8?token=x", "/live/a-1.ts", "/live/unknown.m3u8"] {
+        assert!(get(&mut client, path).await.starts_with("HTTP/1.1 403 "), "{path}");
+    }
+    assert!(get(&mut client, "/players/index.html").await.starts_with("HTTP/1.1 200 "), "nobody's stream");
 }

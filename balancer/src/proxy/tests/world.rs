@@ -1,5 +1,6 @@
 //! A proxy with its store, origins that answer as they are told, and a client's connection to it.
 
+use crate::auth::Authorizer;
 use crate::config::{Policy, Settings};
 use crate::counters::Counters;
 use crate::flow::FlowRecord;
@@ -59,6 +60,10 @@ impl World {
     }
 
     pub fn with(static_files: Option<PathBuf>) -> Self {
+        Self::of(Settings { static_files, ..Settings::default() })
+    }
+
+    pub fn of(settings: Settings) -> Self {
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
         let store = StoreSettings {
             policy: Policy::LeastLoad,
@@ -69,8 +74,8 @@ impl World {
         let store = Arc::new(Store::new(store, counters.clone()).unwrap());
         let live = Live::new(store.clone(), None, clock);
         let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), Arc::new(NoFacts), clock));
-        let settings = Arc::new(Settings { static_files, ..Settings::default() });
-        Self { proxy: Proxy::new(settings, store, live, telemetry, clock) }
+        let authorizer = Arc::new(Authorizer::new(&settings, counters));
+        Self { proxy: Proxy::new(Arc::new(settings), store, live, telemetry, authorizer, clock) }
     }
 
     pub async fn add(&self, id: &str, address: SocketAddr) {
