@@ -7,6 +7,7 @@ use crate::wait;
 use crate::web::origin::{WebManners, WebOrigin};
 use anyhow::{Context, Result};
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 pub const PLAYER: &str = include_str!("../assets/player.html");
@@ -62,8 +63,11 @@ impl Browser {
         let own = std::net::SocketAddr::new(host.ip(family), PORT);
         let page = page.map_or_else(|| format!("http://{own}/player.html"), str::to_owned);
         let url = format!("{page}?src={playlist}&report=http://{own}/report");
+        // A profile of its own for each: one that was killed may have left a lock.
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let profile = directory.join(format!("chromium{}", NUMBER.fetch_add(1, Relaxed)));
         let process = Process::start(&host.netns, directory, "chromium", "chromium", |command| {
-            command.args(FLAGS).arg(format!("--user-data-dir={}", directory.join("chromium").display())).arg(url);
+            command.args(FLAGS).arg(format!("--user-data-dir={}", profile.display())).arg(url);
             // It would look for a session bus and a home of its own.
             command.env("HOME", directory).env_remove("DBUS_SESSION_BUS_ADDRESS");
         })?;

@@ -11,7 +11,10 @@ use crate::plan::Plan;
 use crate::synthetic::{Manners, SyntheticOrigin};
 use crate::transfer::{Endpoint, Transfer};
 use crate::wait;
+use crate::web::client::WebClient;
 use crate::web::origin::{WebManners, WebOrigin};
+use crate::web::plan::WebPlan;
+use crate::web::viewer::Viewer;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -183,6 +186,16 @@ impl Scene {
     /// What clients ask for.
     pub fn http_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http())
+    }
+
+    /// A client that says what a test wants it to say.
+    pub fn dial_http(&self) -> Result<WebClient> {
+        WebClient::dial(&self.dc.clients[0].netns, self.http())
+    }
+
+    /// A player of a planned stream; its query has to pass as it is.
+    pub fn view(&self, plan: WebPlan, extension: &str) -> Result<Viewer> {
+        Viewer::start(&self.dc.clients[0].netns, self.http(), plan, extension, "?token=a%20b&x")
     }
 
     fn start_servers(&mut self, number: usize, servers: &Servers, manners: &Manners) -> Result<()> {

@@ -39,6 +39,7 @@ impl Answer {
 /// Any stream will do, so that TLS can be put below.
 pub struct WebClient<S = TcpStream> {
     reader: BufReader<S>,
+    host: String,
 }
 
 impl WebClient {
@@ -48,7 +49,7 @@ impl WebClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self::over(stream))
+        Ok(Self::over(stream, &to.to_string()))
     }
 
     /// How long it waits for a byte.
@@ -68,8 +69,13 @@ impl WebClient {
 }
 
 impl<S: Read + Write> WebClient<S> {
-    pub fn over(stream: S) -> Self {
-        Self { reader: BufReader::new(stream) }
+    /// `host` is what [`Self::request`] names.
+    pub fn over(stream: S, host: &str) -> Self {
+        Self { reader: BufReader::new(stream), host: host.to_owned() }
+    }
+
+    pub fn host(self, host: &str) -> Self {
+        Self { host: host.to_owned(), ..self }
     }
 
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> Result<()> {
@@ -101,7 +107,7 @@ impl<S: Read + Write> WebClient<S> {
 
     /// Sends a request without a body and reads its response.
     pub fn request(&mut self, method: &str, target: &str, headers: &str) -> Result<Answer> {
-        self.send(format!("{method} {target} HTTP/1.1\r\nHost: live.example\r\n{headers}\r\n"))?;
+        self.send(format!("{method} {target} HTTP/1.1\r\nHost: {}\r\n{headers}\r\n", self.host))?;
         self.answer(method)
     }
 

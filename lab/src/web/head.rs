@@ -2,17 +2,24 @@
 //! test wants to see what was sent, also when it was wrong.
 
 use anyhow::{Context, Result, bail};
+use std::fmt;
 use std::io::{BufRead, Read};
 
 const HEAD_BYTES_MAX: usize = 256 * 1024;
 const PIECE: usize = 64 * 1024;
 
 /// A first line and its headers, with the bytes that they were read from.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Head {
     pub raw: Vec<u8>,
     pub line: String,
     pub headers: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Head {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", String::from_utf8_lossy(&self.raw))
+    }
 }
 
 impl Head {
