@@ -15,6 +15,7 @@ pub struct Flow {
     /// Without the vhost.
     pub stream: String,
     pub origin: String,
+    pub protocol: String,
     pub publishes: bool,
     pub path: Path,
     /// To the origin and to the client.
@@ -23,6 +24,11 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// Whether it is a player of files, which user space fetches for it one by one.
+    pub fn is_proxied(&self) -> bool {
+        matches!(&self.protocol[..], "hls" | "http")
+    }
+
     /// Whether packets go through it both ways.
     pub fn is_forwarding(&self) -> bool {
         self.packets.iter().all(|packets| *packets > 0)
@@ -43,6 +49,7 @@ fn parse(flow: &Value) -> Option<Flow> {
     Some(Flow {
         stream: key.split_once('/').map_or(key, |(_vhost, rest)| rest).to_owned(),
         origin: text("origin")?.to_owned(),
+        protocol: text("protocol")?.to_owned(),
         publishes: text("role")? == "publish",
         path: if text("path")? == "kernel" { Path::Kernel } else { Path::Relay },
         packets: [number("/to_origin/packets")?, number("/to_client/packets")?],

@@ -6,6 +6,7 @@ mod table;
 
 use crate::{build, repo, setup};
 use anyhow::{Context, Result, bail};
+use balancer_lab::curl::curl;
 use balancer_lab::ffmpeg::{Clip, Player, Publisher};
 use balancer_lab::scene::{Plot, SOON, Scene};
 use balancer_lab::wait;
@@ -18,7 +19,7 @@ use table::Table;
 
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// End after 20 seconds, and fail unless every flow was in the kernel and every player decoded video
+    /// End after 20 seconds, and fail unless every flow of media was in the kernel and every player decoded video
     #[arg(long)]
     once: bool,
     /// Use what is built already
@@ -27,9 +28,10 @@ pub struct Arguments {
 }
 
 const ORIGINS: u8 = 3;
-const STREAMS: usize = 6;
-const PLAYERS_PER_STREAM: usize = 2;
-const FLOWS: usize = STREAMS * (1 + PLAYERS_PER_STREAM);
+/// Published by RTMP, and each played by RTMP, FLV and HLS.
+const STREAMS: usize = 4;
+/// A publisher and two players of each stream. The players of HLS are proxied, over as many connections as they like.
+const KERNEL_FLOWS: usize = STREAMS * 3;
 const REFRESH: Duration = Duration::from_secs(1);
 /// `--once` ends then.
 const ONCE: Duration = Duration::from_secs(20);
@@ -69,21 +71,24 @@ struct Demo {
 impl Demo {
     fn start() -> Result<Self> {
         eprintln!("demo: a client host, the balancer's host and {ORIGINS} origin hosts, as network namespaces");
-        let scene = Plot::default().origins(ORIGINS).nginx().build()?;
-        let url = |name: &str| format!("rtmp://{}/live/{name}", scene.dc.vip(scene.family));
+        let scene = Plot::default().origins(ORIGINS).nginx_with_flv().build()?;
+        let rtmp = |name: &str| format!("rtmp://{}/live/{name}", scene.dc.vip(scene.family));
         let names: Vec<String> = (1..=STREAMS).map(|number| format!("camera{number}")).collect();
-        eprintln!("demo: {STREAMS} publishers and {} players dial {}", STREAMS * PLAYERS_PER_STREAM, url("…"));
+        eprintln!("demo: {STREAMS} publishers dial {}; players of RTMP, FLV and HLS follow", rtmp("…"));
         let clip = Clip::make(scene.dc.directory())?;
         let (client, logs) = (&scene.dc.clients[0].netns, scene.dc.directory());
         let publishers =
-            names.iter().map(|name| Publisher::start(client, logs, name, &clip, &url(name))).collect::<Result<_>>()?;
+            names.iter().map(|name| Publisher::start(client, logs, name, &clip, &rtmp(name))).collect::<Result<_>>()?;
         wait::wait_until("every stream to be published", SOON, || {
             flows::of(&scene.balancer).is_ok_and(|flows| flows.iter().filter(|flow| flow.publishes).count() >= STREAMS)
         })?;
         let mut players = Vec::new();
         for name in &names {
-            for number in 1..=PLAYERS_PER_STREAM {
-                players.push(Player::start(client, logs, &format!("{name}-{number}"), &url(name))?);
+            let [flv, hls] = ["flv", "m3u8"].map(|kind| scene.http_url(&format!("/live/{name}.{kind}")));
+            // The playlist comes with the first segment, and ffmpeg asks but once.
+            wait::wait_until(&hls, SOON, || curl(client, &hls, &[]).is_ok_and(|answer| answer.status() == 200))?;
+            for (kind, url) in [("rtmp", rtmp(name)), ("flv", flv), ("hls", hls)] {
+                players.push(Player::start(client, logs, &format!("{name}-{kind}"), &url)?);
             }
         }
         Ok(Self { players, _publishers: publishers, scene })
@@ -107,14 +112,16 @@ impl Demo {
 }
 
 fn judge(flows: &[Flow], frames: &[u64]) -> Result<()> {
-    let kernel = flows.iter().filter(|flow| flow.path == Path::Kernel && flow.is_forwarding()).count();
+    let media: Vec<_> = flows.iter().filter(|flow| !flow.is_proxied()).collect();
+    let kernel = media.iter().filter(|flow| flow.path == Path::Kernel && flow.is_forwarding()).count();
     let decoding = frames.iter().filter(|frames| **frames >= FRAMES_MIN).count();
     println!(
-        "\n{kernel} of {FLOWS} flows in the kernel; {decoding} of {} players decoded at least {FRAMES_MIN} frames",
+        "\n{kernel} of {KERNEL_FLOWS} flows of media in the kernel; {decoding} of {} players decoded at least \
+         {FRAMES_MIN} frames",
         frames.len()
     );
-    if kernel < FLOWS || flows.len() != FLOWS {
-        bail!("{} flows, {kernel} of them in the kernel; {FLOWS} were to be there", flows.len());
+    if kernel < KERNEL_FLOWS || media.len() != KERNEL_FLOWS {
+        bail!("{} flows of media, {kernel} of them in the kernel; {KERNEL_FLOWS} were to be there", media.len());
     }
     if decoding < frames.len() {
         bail!("{} players have not decoded enough video", frames.len() - decoding);
@@ -131,10 +138,11 @@ mod tests {
     }
 
     #[test]
-    fn one_flow_outside_of_the_kernel_is_a_failure() {
-        let mut flows: Vec<Flow> = (0..FLOWS).map(|_| flow(Path::Kernel, 1)).collect();
+    fn one_flow_of_media_outside_of_the_kernel_is_a_failure() {
+        let mut flows: Vec<Flow> = (0..KERNEL_FLOWS).map(|_| flow(Path::Kernel, 1)).collect();
         let frames = [FRAMES_MIN; 12];
-        assert!(judge(&flows, &frames).is_ok());
+        flows.push(Flow { protocol: "hls".into(), ..flow(Path::Relay, 1) });
+        assert!(judge(&flows, &frames).is_ok(), "playlists and segments are user space's");
         flows[3] = flow(Path::Relay, 1);
         assert!(judge(&flows, &frames).is_err());
         flows[3] = flow(Path::Kernel, 0);
@@ -143,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_player_that_sees_nothing_is_a_failure() {
-        let flows: Vec<Flow> = (0..FLOWS).map(|_| flow(Path::Kernel, 1)).collect();
+        let flows: Vec<Flow> = (0..KERNEL_FLOWS).map(|_| flow(Path::Kernel, 1)).collect();
         assert!(judge(&flows, &[FRAMES_MIN, FRAMES_MIN - 1]).is_err());
     }
 }

@@ -1,7 +1,7 @@
 //! The table: one row a stream, drawn over itself on a terminal and printed now and then where there is none.
 
 use super::flows::{Flow, Path};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ pub struct Table {
 #[derive(Default)]
 struct Row {
     origins: Vec<String>,
+    protocols: BTreeSet<String>,
     players: usize,
     kernel: usize,
     relay: usize,
@@ -45,15 +46,17 @@ impl Table {
     fn draw(&mut self, elapsed: Duration, flows: &[Flow], copied: f64, frames: &[u64]) -> String {
         let rows = rows(flows);
         let mut text = format!(
-            "{:<14} {:<10} {:>7} {:<16} {:>8} {:>18} {:>20}\n",
-            "stream", "origin", "players", "path", "Mbit/s", "packets in kernel", "bytes by user space"
+            "{:<14} {:<10} {:<14} {:>7} {:<16} {:>8} {:>18} {:>20}\n",
+            "stream", "origin", "seen by", "players", "path", "Mbit/s", "packets in kernel", "bytes by user space"
         );
         for (stream, row) in &rows {
             let rate = self.megabits_per_second(stream, elapsed, row.bytes);
             let (origin, path) = (row.origins.join(","), path(row.kernel, row.relay));
+            let protocols = row.protocols.iter().map(String::as_str).collect::<Vec<_>>().join(" ");
             let Row { players, kernel_packets, relay_bytes, .. } = row;
             let line = format!(
-                "{stream:<14} {origin:<10} {players:>7} {path:<16} {rate:>8.2} {kernel_packets:>18} {relay_bytes:>20}"
+                "{stream:<14} {origin:<10} {protocols:<14} {players:>7} {path:<16} {rate:>8.2} {kernel_packets:>18} \
+                 {relay_bytes:>20}"
             );
             let _ = writeln!(text, "{line}");
         }
@@ -86,6 +89,7 @@ fn rows(flows: &[Flow]) -> BTreeMap<String, Row> {
         if !row.origins.contains(&flow.origin) {
             row.origins.push(flow.origin.clone());
         }
+        row.protocols.insert(flow.protocol.clone());
         row.players += usize::from(!flow.publishes);
         row.bytes += flow.bytes;
         match flow.path {
