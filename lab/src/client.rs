@@ -43,6 +43,8 @@ pub struct Client {
     pub from: Option<SocketAddr>,
     pub mss: Option<u32>,
     pub receive_buffer_bytes: Option<usize>,
+    /// Sent before the handshake: what a load balancer in front says.
+    pub preamble: Vec<u8>,
 }
 
 impl Client {
@@ -56,6 +58,7 @@ impl Client {
             from: None,
             mss: None,
             receive_buffer_bytes: None,
+            preamble: Vec::new(),
         }
     }
 
@@ -105,6 +108,7 @@ impl Client {
     /// Everything up to the trigger, in the calling thread.
     pub fn open(&self) -> Result<Opened> {
         let mut stream = self.connect()?;
+        stream.write_all(&self.preamble).context("send the preamble")?;
         handshake(&mut stream)?;
         let (mut writer, mut reader) = (ChunkWriter::default(), ChunkReader::default());
         let mut out = Vec::new();

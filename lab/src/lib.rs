@@ -4,6 +4,7 @@
 
 pub mod balancer;
 pub mod browser;
+pub mod certificates;
 pub mod cleanup;
 pub mod client;
 pub mod curl;
@@ -19,6 +20,7 @@ pub mod pass_all;
 pub mod pattern;
 pub mod plan;
 pub mod process;
+pub mod proxy_header;
 pub mod pump;
 pub mod requirements;
 pub mod rtmp_lite;

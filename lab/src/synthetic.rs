@@ -3,6 +3,7 @@
 
 use crate::net::Netns;
 use crate::plan::Plan;
+use crate::proxy_header::Headers;
 use crate::pump::Pump;
 use crate::rtmp_lite::{
     Amf, COMMAND, ChunkReader, ChunkWriter, ECHO, HELLO, WINDOW_ACK_SIZE, command, object, parse_command,
@@ -31,11 +32,19 @@ pub struct Manners {
     /// The status continues the chunk stream of the answers before it, instead of beginning with a full header.
     pub continued_headers: bool,
     pub style: Style,
+    /// A PROXY header comes before anything else, or nothing is answered.
+    pub headers: Option<Headers>,
 }
 
 impl Default for Manners {
     fn default() -> Self {
-        Self { chunk_size: Some(4096), message_stream: 1, continued_headers: false, style: Style::default() }
+        Self {
+            chunk_size: Some(4096),
+            message_stream: 1,
+            continued_headers: false,
+            style: Style::default(),
+            headers: None,
+        }
     }
 }
 
@@ -147,6 +156,9 @@ pub fn greet(mut stream: TcpStream, manners: &Manners) -> Result<Greeted> {
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PREAMBLE_WITHIN))?;
     stream.set_write_timeout(Some(PREAMBLE_WITHIN))?;
+    if let Some(headers) = &manners.headers {
+        headers.take(&mut stream)?;
+    }
     handshake(&mut stream)?;
     let (mut reader, mut writer) = (ChunkReader::default(), ChunkWriter::default());
     loop {

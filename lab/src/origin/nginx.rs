@@ -47,6 +47,26 @@ impl NginxOrigin {
         Self::begin(dc, number, None, lines)
     }
 
+    /// With listeners that expect a PROXY header. What it logs, and shows, are the addresses in those. RTMP over IPv4
+    /// alone: a `listen` of that module takes one option, and the one for IPv6 needs another.
+    pub fn told_clients(dc: &DataCentre, number: usize) -> Result<Self> {
+        let mut this = Self::prepare(dc, number, None, "")?;
+        let path = this.directory.join("nginx.conf");
+        let trust = "set_real_ip_from 0.0.0.0/0; set_real_ip_from ::/0; real_ip_header proxy_protocol;";
+        let text = std::fs::read_to_string(&path)?
+            .replace(&format!("listen [::]:{RTMP_PORT} ipv6only=on;"), "")
+            .replace(&format!("listen {RTMP_PORT};"), &format!("listen {RTMP_PORT} proxy_protocol;"))
+            .replace(&format!("listen {HTTP_PORT};"), &format!("listen {HTTP_PORT} proxy_protocol;"))
+            .replace(
+                &format!("[::]:{HTTP_PORT} ipv6only=on;"),
+                &format!("[::]:{HTTP_PORT} ipv6only=on proxy_protocol;"),
+            )
+            .replace("http {", &format!("http {{ {trust}"));
+        std::fs::write(&path, text)?;
+        this.launch()?;
+        Ok(this)
+    }
+
     /// One origin for everything: what is published by RTMP is there as FLV and over WebSockets too.
     pub fn with_flv(dc: &DataCentre, number: usize) -> Result<Self> {
         let flv = NodeMedia::start(dc, number, "127.0.0.1", FLV_RTMP_PORT, FLV_HTTP_PORT)?;
@@ -54,6 +74,12 @@ impl NginxOrigin {
     }
 
     fn begin(dc: &DataCentre, number: usize, flv: Option<NodeMedia>, lines: &str) -> Result<Self> {
+        let mut this = Self::prepare(dc, number, flv, lines)?;
+        this.launch()?;
+        Ok(this)
+    }
+
+    fn prepare(dc: &DataCentre, number: usize, flv: Option<NodeMedia>, lines: &str) -> Result<Self> {
         if !Path::new(RTMP_MODULE).exists() {
             bail!("{RTMP_MODULE} is not there: apt-get install nginx libnginx-mod-rtmp");
         }
@@ -66,9 +92,7 @@ impl NginxOrigin {
         std::fs::write(directory.join("www/file.bin"), file)?;
         std::fs::write(directory.join("www/index.html"), PAGE)?;
         std::fs::write(directory.join("nginx.conf"), configuration(&directory, flv.is_some(), lines))?;
-        let mut this = Self { netns: dc.origins[number].netns.clone(), directory, flv, process: None };
-        this.launch()?;
-        Ok(this)
+        Ok(Self { netns: dc.origins[number].netns.clone(), directory, flv, process: None })
     }
 
     /// Starts the process (again).

@@ -6,6 +6,7 @@ use super::head::Head;
 use super::plan::Check;
 use super::serve;
 use crate::net::Netns;
+use crate::proxy_header::Headers;
 use crate::synthetic::listen;
 use crate::transfer::Style;
 use crate::{sys, wait};
@@ -34,6 +35,8 @@ pub struct WebManners {
     pub ignores_close: bool,
     /// Says so before the header of any body: `100 Continue`, whoever asked or not.
     pub always_continues: bool,
+    /// A PROXY header comes before anything else, or nothing is answered.
+    pub headers: Option<Headers>,
 }
 
 /// A file that a test put there.

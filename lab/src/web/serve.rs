@@ -23,6 +23,9 @@ pub fn connection(stream: TcpStream, peer: SocketAddr, connection: u64, shared: 
     stream.set_read_timeout(Some(SILENCE_MAX))?;
     stream.set_write_timeout(Some(SILENCE_MAX))?;
     let mut reader = BufReader::new(stream);
+    if let Some(headers) = &shared.manners.headers {
+        headers.take(&mut reader)?;
+    }
     while let Some(head) = Head::read(&mut reader)? {
         shared.note_arrival(Arrived { head: head.clone(), peer, connection });
         if shared.manners.silent {
