@@ -44,7 +44,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let tls = tls.map_err(|error| anyhow::anyhow!("no TLS: {error}: {}", error.remedy()))?;
     let (offload, problem) = load(&settings)?;
     let mut bound = Vec::new();
-    for (_, kind, listens) in settings.tcp_listens().into_iter().take(3) {
+    for (_, kind, listens) in settings.tcp_listens() {
         bound.extend(slowpath::bind(kind, listens, &settings.vips, segment_max(&settings))?);
     }
     // It runs a small runtime of its own.

@@ -61,6 +61,17 @@ pub fn established(netns: &Netns, port: u16) -> Result<usize> {
     Ok(count)
 }
 
+/// UDP sockets of a namespace that are bound to a port in this range.
+pub fn udp_sockets(netns: &Netns, ports: std::ops::RangeInclusive<u16>) -> Result<usize> {
+    let mut count = 0;
+    for table in ["udp", "udp6"] {
+        let text = netns.run(|| fs::read_to_string(format!("/proc/thread-self/net/{table}")))??;
+        let port = |line: &str| u16::from_str_radix(line.split_whitespace().nth(1)?.rsplit(':').next()?, 16).ok();
+        count += text.lines().skip(1).filter_map(port).filter(|port| ports.contains(port)).count();
+    }
+    Ok(count)
+}
+
 /// Whether anything listens on this TCP port in a namespace. Asks the kernel, not the port.
 pub fn listens(netns: &Netns, port: u16) -> Result<bool> {
     const LISTEN: &str = "0A";

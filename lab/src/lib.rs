@@ -24,6 +24,7 @@ pub mod proxy_header;
 pub mod pump;
 pub mod requirements;
 pub mod rtmp_lite;
+pub mod rtsp_lite;
 pub mod scene;
 pub mod synthetic;
 mod sys;

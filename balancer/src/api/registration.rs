@@ -23,7 +23,8 @@ pub fn srs(body: &[u8]) -> Result<SrsRegistration, FieldError> {
     if !fields.endpoints(ServiceKind::Rtmp, Some(ip), &mut endpoints)? {
         return Err(bad("rtmp", "must not be empty"));
     }
-    for kind in [ServiceKind::Http, ServiceKind::Api, ServiceKind::Srt, ServiceKind::WebRtc] {
+    // SRS says nothing of RTSP yet; what else registers in its manner may.
+    for kind in [ServiceKind::Http, ServiceKind::Api, ServiceKind::Srt, ServiceKind::WebRtc, ServiceKind::Rtsp] {
         fields.endpoints(kind, Some(ip), &mut endpoints)?;
     }
     let device_id = fields.name("device_id")?;

@@ -3,7 +3,7 @@
 
 use super::connection::Connection;
 use super::origin_leg::{ConnectError, OriginLeg};
-use super::{http, rtmp};
+use super::{http, rtmp, rtsp};
 use crate::flow::life::Input;
 use crate::flow::{Protocol, Role};
 use crate::recognize::StreamKey;
@@ -12,6 +12,20 @@ use std::sync::Arc;
 pub enum Dialect {
     Rtmp(Box<rtmp::Rtmp>),
     Http(Box<http::Http>),
+    Rtsp(Box<rtsp::Rtsp>),
+}
+
+impl Dialect {
+    /// What the client has said to one origin means the same to another, as long as that one has not answered the
+    /// trigger. A session of RTSP's is one origin's.
+    pub fn is_replaceable(&self) -> bool {
+        !matches!(self, Self::Rtsp(_))
+    }
+
+    /// The connection says what to do with datagrams: it stays in user space, whoever carries those.
+    pub fn keeps_session(&self) -> bool {
+        matches!(self, Self::Rtsp(rtsp) if rtsp.has_datagrams())
+    }
 }
 
 /// What a client wants. Shows itself nowhere: the parameters hold tokens.
@@ -62,6 +76,7 @@ pub async fn recognize(c: &mut Connection) -> std::io::Result<Input> {
         Dialect::Rtmp(_) => rtmp::recognize(c).await,
         // Its first request was read before the connection was made.
         Dialect::Http(_) => Ok(Input::Recognized),
+        Dialect::Rtsp(_) => rtsp::recognize(c).await,
     }
 }
 
@@ -70,6 +85,7 @@ pub async fn converse(c: &mut Connection, origin: &mut OriginLeg) -> Result<Join
     match &c.dialect {
         Dialect::Rtmp(_) => rtmp::converse(c, origin).await,
         Dialect::Http(_) => http::converse(c, origin).await,
+        Dialect::Rtsp(_) => rtsp::converse(c, origin).await,
     }
 }
 
@@ -79,5 +95,6 @@ pub fn last_words(c: &mut Connection) -> Vec<u8> {
     match &mut c.dialect {
         Dialect::Rtmp(rtmp) => rtmp.last_words(why),
         Dialect::Http(http) => http.last_words(why),
+        Dialect::Rtsp(rtsp) => rtsp.last_words(why),
     }
 }

@@ -5,7 +5,7 @@ use super::admission::Admitted;
 use super::connection::Connection;
 use super::dialect::Dialect;
 use super::legs::TcpLeg;
-use super::{Context, greeting, http, rtmp};
+use super::{Context, greeting, http, rtmp, rtsp};
 use balancer_common::abi::ServiceKind;
 use std::sync::Arc;
 
@@ -17,7 +17,11 @@ pub async fn serve(ctx: Arc<Context>, client: TcpLeg, kind: ServiceKind, mut adm
             Connection::new(ctx, client, visitor, dialect, Some(admitted)).live().await;
         }
         ServiceKind::Http | ServiceKind::Api => http::serve(ctx, client, visitor, kind, admitted).await,
+        ServiceKind::Rtsp => {
+            let dialect = Dialect::Rtsp(Box::new(rtsp::Rtsp::new(&ctx, &client, &visitor)));
+            Connection::new(ctx, client, visitor, dialect, Some(admitted)).live().await;
+        }
         // Not bound yet, or no TCP.
-        ServiceKind::Rtsp | ServiceKind::Srt | ServiceKind::WebRtc => {}
+        ServiceKind::Srt | ServiceKind::WebRtc => {}
     }
 }

@@ -46,7 +46,7 @@ pub async fn leave(c: &mut Connection) -> Input {
             }
         }
         if since.elapsed() > SILENCE_MAX {
-            return if answered(c) { abort(c) } else { replace(c) };
+            return if answered(c) || !c.dialect.is_replaceable() { abort(c) } else { replace(c) };
         }
         pause(since).await;
     }

@@ -19,6 +19,7 @@ mod ports;
 pub mod provoke;
 mod relay;
 mod rtmp;
+mod rtsp;
 pub mod socket;
 mod syn;
 mod visitor;

@@ -43,18 +43,30 @@ impl PortPool {
     pub fn take(self: &Arc<Self>, own: IpAddr, origin: SocketAddr, now: Instant) -> Option<PortLease> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = pools.entry((own, origin)).or_default();
-        while pool.resting.front().is_some_and(|(until, _)| *until <= now) {
-            if let Some((_, port)) = pool.resting.pop_front() {
-                pool.used.remove(&port);
-            }
-        }
-        let (first, last) = (*self.range.start(), *self.range.end());
-        let size = u32::from(last - first) + 1;
-        let offset = if pool.last < first || pool.last >= last { 0 } else { u32::from(pool.last - first) + 1 };
-        let port = (0..size).map(|i| first + ((offset + i) % size) as u16).find(|p| !pool.used.contains(p))?;
+        pool.awake(now);
+        let port = pool.find(&self.range, |pool, port| pool.is_free(port))?;
+        Some(self.lease(pool, own, origin, port))
+    }
+
+    /// An even port of `own`'s and the next one, for RTP and RTCP (RFC 3550 section 11). Towards whom is not known yet,
+    /// so they are free towards everybody: these are ports of bound sockets.
+    pub fn take_pair(self: &Arc<Self>, own: IpAddr, now: Instant) -> Option<[PortLease; 2]> {
+        let anybody = SocketAddr::new(own, 0);
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = pools.entry((own, anybody)).or_default();
+        pool.awake(now);
+        let last = *self.range.end();
+        let both = |pool: &Pool, port: u16| {
+            port.is_multiple_of(2) && port < last && pool.is_free(port) && pool.is_free(port + 1)
+        };
+        let rtp = pool.find(&self.range, both)?;
+        Some([rtp, rtp + 1].map(|port| self.lease(pool, own, anybody, port)))
+    }
+
+    fn lease(self: &Arc<Self>, pool: &mut Pool, own: IpAddr, origin: SocketAddr, port: u16) -> PortLease {
         pool.used.insert(port);
         pool.last = port;
-        Some(PortLease { pool: self.clone(), source: SocketAddr::new(own, port), origin })
+        PortLease { pool: self.clone(), source: SocketAddr::new(own, port), origin }
     }
 
     /// Marks a port that a flow of an earlier process uses.
@@ -62,6 +74,29 @@ impl PortPool {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.entry((source.ip(), origin)).or_default().used.insert(source.port());
         PortLease { pool: self.clone(), source, origin }
+    }
+}
+
+impl Pool {
+    /// Ports that have rested for long enough are free again.
+    fn awake(&mut self, now: Instant) {
+        while self.resting.front().is_some_and(|(until, _)| *until <= now) {
+            if let Some((_, port)) = self.resting.pop_front() {
+                self.used.remove(&port);
+            }
+        }
+    }
+
+    fn is_free(&self, port: u16) -> bool {
+        !self.used.contains(&port)
+    }
+
+    /// The first port that will do, looked for behind the last one that was given out.
+    fn find(&self, range: &RangeInclusive<u16>, will_do: impl Fn(&Self, u16) -> bool) -> Option<u16> {
+        let (first, last) = (*range.start(), *range.end());
+        let size = u32::from(last - first) + 1;
+        let offset = if self.last < first || self.last >= last { 0 } else { u32::from(self.last - first) + 1 };
+        (0..size).map(|i| first + ((offset + i) % size) as u16).find(|port| will_do(self, *port))
     }
 }
 
@@ -107,6 +142,20 @@ mod tests {
         let now = Instant::now();
         let _a = pool.take(OWN, "10.0.0.1:1935".parse().unwrap(), now).unwrap();
         assert!(pool.take(OWN, "10.0.0.2:1935".parse().unwrap(), now).is_some());
+    }
+
+    #[test]
+    fn pairs_begin_with_an_even_port_and_are_free_towards_everybody() {
+        let pool = PortPool::new(20001..=20006);
+        let now = Instant::now();
+        let ports = |pair: &[PortLease; 2]| [pair[0].source().port(), pair[1].source().port()];
+        let a = pool.take_pair(OWN, now).unwrap();
+        let b = pool.take_pair(OWN, now).unwrap();
+        assert_eq!((ports(&a), ports(&b)), ([20002, 20003], [20004, 20005]));
+        assert!(pool.take_pair(OWN, now).is_none(), "20006 has no neighbour");
+        drop(a);
+        assert!(pool.take_pair(OWN, now).is_none(), "in quarantine");
+        assert_eq!(ports(&pool.take_pair(OWN, Instant::now() + QUARANTINE).unwrap()), [20002, 20003]);
     }
 
     #[test]

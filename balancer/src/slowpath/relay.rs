@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::pipe::{AnotherRequest, Pipe};
+use super::rtsp;
 use super::wire::Wire;
 use crate::flow::life::Input;
 use crate::flow::{FlowState, Role};
@@ -95,6 +96,11 @@ impl Counted {
 /// Relays until the flow ends or a hand-over is due.
 pub async fn relay(c: &mut Connection, for_good: bool) -> Input {
     c.show(FlowState::Relaying);
+    if c.dialect.keeps_session()
+        && let Some(ended) = rtsp::keep(c).await
+    {
+        return ended;
+    }
     if start(c, for_good).is_err() {
         return end(c);
     }
@@ -211,7 +217,7 @@ async fn wait(c: &Connection, for_good: bool) -> bool {
     }
 }
 
-fn interest(read: bool, write: bool) -> Option<Interest> {
+pub fn interest(read: bool, write: bool) -> Option<Interest> {
     match (read, write) {
         (true, true) => Some(Interest::READABLE | Interest::WRITABLE),
         (true, false) => Some(Interest::READABLE),
@@ -220,7 +226,7 @@ fn interest(read: bool, write: bool) -> Option<Interest> {
     }
 }
 
-async fn ready(wire: &Wire, interest: Option<Interest>) {
+pub async fn ready(wire: &Wire, interest: Option<Interest>) {
     match interest {
         // An error shows again, and is handled, at the next read or write.
         Some(interest) => drop(wire.ready(interest).await),

@@ -49,7 +49,7 @@ impl Rtmp {
 fn of(c: &mut Connection) -> io::Result<&mut Rtmp> {
     match &mut c.dialect {
         Dialect::Rtmp(rtmp) => Ok(rtmp),
-        Dialect::Http(_) => Err(io::ErrorKind::InvalidInput.into()),
+        Dialect::Http(_) | Dialect::Rtsp(_) => Err(io::ErrorKind::InvalidInput.into()),
     }
 }
 

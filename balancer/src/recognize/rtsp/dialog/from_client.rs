@@ -4,7 +4,6 @@ use super::super::RtspError;
 use super::super::answer::PUBLIC;
 use super::super::message::{Framed, Message, Method, Start};
 use super::super::names::Url;
-use super::super::rewrite::with_base;
 use super::{Dialog, Event, Named, Phase, Wanted, What, transports};
 use crate::flow::Role;
 
@@ -16,6 +15,13 @@ impl Dialog {
     pub(super) fn run(&mut self) -> Result<(), RtspError> {
         while matches!(self.phase, Phase::Fresh | Phase::Talking) {
             let idle = self.asked.is_none() && self.setup.is_none();
+            if idle
+                && self.phase == Phase::Talking
+                && let Some(message) = self.replay.pop_front()
+            {
+                self.ask(message, What::Replay);
+                continue;
+            }
             if idle && let Some(message) = self.held.take() {
                 let done = self.request(message);
                 self.end_with(done)?;
@@ -85,6 +91,7 @@ impl Dialog {
             Method::Setup => (Url::parse(url)?.key_of_track()?, setup_role(&message)),
             Method::Options => {
                 self.answer(200, cseq, &[("Public", PUBLIC)]);
+                self.options.push(message);
                 return self.count_early();
             }
             Method::Teardown => {
@@ -127,12 +134,7 @@ impl Dialog {
         if let Some(status) = misplaced(named, &message, method, url) {
             return self.answer(status, message.cseq(), &[]);
         }
-        if named.base.to_ascii_lowercase().starts_with("rtsps:")
-            && let Ok(parsed) = Url::parse(url)
-        {
-            // TLS ends here: for the origin it is no secure URL.
-            message.set_url(with_base(url, &format!("rtsp://{}", parsed.authority)));
-        }
+        self.plain(&mut message);
         match method {
             Method::Setup => self.set_up(message, url),
             Method::Play | Method::Record if self.may_join() => {

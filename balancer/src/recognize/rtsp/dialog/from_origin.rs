@@ -19,13 +19,20 @@ impl Dialog {
                 }
                 Framed::Message(message) => self.heard(message)?,
             }
+            // What waited for this answer goes on before anything else is heard: the order of answers must not depend on
+            // how they are cut into segments.
+            self.run()?;
         }
         Ok(())
     }
 
     fn heard(&mut self, mut message: Message) -> Result<(), RtspError> {
         match message.start {
-            Start::Response { status, .. } => self.response(&mut message, status)?,
+            Start::Response { status, .. } => {
+                if !self.response(&mut message, status)? {
+                    return Ok(());
+                }
+            }
             Start::Request { .. } if self.origin_asks >= ORIGIN_ASKS_MAX => return Err(RtspError::Unasked),
             Start::Request { .. } => self.origin_asks += 1,
         }
@@ -38,22 +45,26 @@ impl Dialog {
         Ok(())
     }
 
-    fn response(&mut self, message: &mut Message, status: u16) -> Result<(), RtspError> {
-        let answers = |asked: &mut Asked| message.cseq().is_none_or(|cseq| cseq == asked.cseq);
+    /// False when nobody waits for it.
+    fn response(&mut self, message: &mut Message, status: u16) -> Result<bool, RtspError> {
+        let cseq = message.cseq();
+        let answers = |asked: &Asked| cseq.is_none_or(|cseq| cseq == asked.cseq);
         // RFC 2326 section 7.1.1: 100 (Continue) is not the answer yet.
         if status < 200 {
-            return if self.asked.as_mut().is_some_and(answers) { Ok(()) } else { Err(RtspError::Unasked) };
+            let asked = self.asked.as_ref().filter(|asked| answers(asked)).ok_or(RtspError::Unasked)?;
+            return Ok(!matches!(asked.what, What::Replay));
         }
-        let asked = self.asked.take_if(answers).ok_or(RtspError::Unasked)?;
+        let asked = self.asked.take_if(|asked| answers(asked)).ok_or(RtspError::Unasked)?;
         let ok = status < 300;
         match asked.what {
+            What::Replay => return Ok(false),
             What::Setup(offered) => self.set_up_answered(message, offered, ok)?,
             What::Start if ok => self.events.push_back(Event::Started),
             // 454: there is no such session, which is what was wanted.
             What::Teardown { url } if ok || status == 454 => self.torn_down(&url),
             What::Start | What::Teardown { .. } | What::Other => {}
         }
-        Ok(())
+        Ok(true)
     }
 
     /// RFC 2326 section 10.7: of one track, or of all.

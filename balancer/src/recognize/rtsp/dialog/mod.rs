@@ -8,7 +8,9 @@ mod from_origin;
 mod setup;
 
 use super::answer::Refusal;
-use super::message::{Message, Reader};
+use super::message::{Message, Reader, Start};
+use super::names::Url;
+use super::rewrite::with_base;
 use super::transport::{PortPair, Transport};
 use super::{BODY_BYTES_MAX, RtspError};
 use crate::flow::Role;
@@ -96,6 +98,10 @@ pub struct Dialog {
     /// The request that named the stream, until an origin has said anything: another origin may get it too.
     first: Option<Message>,
     asked: Option<Asked>,
+    /// OPTIONS that were answered here. Some origins (ffmpeg's listener) count a connection's requests from 1 and take no
+    /// number that is out of turn: they hear these first, and their answers go nowhere.
+    options: Vec<Message>,
+    replay: VecDeque<Message>,
     /// A SETUP without its ports.
     setup: Option<setup::Waiting>,
     tracks: Vec<Track>,
@@ -133,8 +139,12 @@ struct Asked {
 
 enum What {
     Setup(setup::Offered),
+    /// What the client has had its answer to.
+    Replay,
     Start,
-    Teardown { url: String },
+    Teardown {
+        url: String,
+    },
     Other,
 }
 
@@ -159,6 +169,8 @@ impl Dialog {
             held: None,
             first: None,
             asked: None,
+            options: Vec::new(),
+            replay: VecDeque::new(),
             setup: None,
             tracks: Vec::new(),
             tracks_made: 0,
@@ -184,11 +196,11 @@ impl Dialog {
         }
         self.origin.push(bytes);
         let heard = self.read_origin();
-        self.end_with(heard)?;
-        self.run()
+        self.end_with(heard)
     }
 
-    /// An origin took the connection. The request that named the stream goes there.
+    /// An origin took the connection. The request that named the stream goes there, behind what came
+    /// before it.
     pub fn connected(&mut self, origin: IpAddr) -> Result<(), RtspError> {
         if self.phase != Phase::Placing {
             return Err(RtspError::Over);
@@ -197,6 +209,7 @@ impl Dialog {
             named.origin = Some(origin);
         }
         self.phase = Phase::Talking;
+        self.replay = self.options.iter().cloned().collect();
         self.run()
     }
 
@@ -256,6 +269,11 @@ impl Dialog {
         self.phase != Phase::Over && self.held.is_none() && self.client.len() < most
     }
 
+    /// The origin has said nothing yet: another one may take its place.
+    pub fn is_replaceable(&self) -> bool {
+        self.first.is_some()
+    }
+
     /// Tracks whose media travel as datagrams.
     pub fn has_datagrams(&self) -> bool {
         self.tracks.iter().any(|track| !track.interleaved)
@@ -280,7 +298,19 @@ impl Dialog {
         self.to_client.extend_from_slice(&answer);
     }
 
-    fn ask(&mut self, message: Message, what: What) {
+    /// For an origin nothing is a secure URL: TLS ends here.
+    fn plain(&self, message: &mut Message) {
+        let secure = self.named.as_ref().is_some_and(|named| named.base.to_ascii_lowercase().starts_with("rtsps:"));
+        if let Start::Request { url, .. } = &message.start
+            && secure
+            && let Ok(parsed) = Url::parse(url)
+        {
+            message.set_url(with_base(url, &format!("rtsp://{}", parsed.authority)));
+        }
+    }
+
+    fn ask(&mut self, mut message: Message, what: What) {
+        self.plain(&mut message);
         // Every request was found to have one when it was read.
         let cseq = message.cseq().unwrap_or_default();
         self.asked = Some(Asked { cseq, what });

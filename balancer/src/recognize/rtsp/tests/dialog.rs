@@ -44,6 +44,7 @@ fn options_are_answered_here_until_the_stream_is_named() {
     }
     let asked = table.ask(&describe(3));
     assert_eq!((asked.len(), asked[0].cseq()), (1, Some(3)));
+    assert_eq!(table.replayed, 2, "an origin may count them");
     table.answer(&response(200, 3, &[]));
     let asked = table.ask(&request(&format!("OPTIONS {STREAM}"), 4, &[]));
     assert_eq!(asked[0].cseq(), Some(4), "the session's keep-alive is the origin's");

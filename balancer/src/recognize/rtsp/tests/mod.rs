@@ -60,6 +60,17 @@ fn messages(bytes: &[u8]) -> Vec<Message> {
     read_all(bytes).into_iter().filter_map(message).collect()
 }
 
+/// Those that can be read; the bytes may be anything.
+fn messages_in(bytes: &[u8]) -> Vec<Message> {
+    let mut reader = Reader::new(8192);
+    reader.push(bytes);
+    std::iter::from_fn(|| match reader.read() {
+        Ok(Some(Framed::Message(message))) => Some(message),
+        _ => None,
+    })
+    .collect()
+}
+
 fn status(message: &Message) -> u16 {
     match message.start {
         Start::Response { status, .. } => status,
@@ -73,6 +84,9 @@ struct Table {
     to_client: Vec<u8>,
     to_origin: Vec<u8>,
     events: Vec<Event>,
+    /// The origin has heard what came after the OPTIONS that were answered here.
+    opened: bool,
+    replayed: u32,
 }
 
 impl Table {
@@ -81,7 +95,8 @@ impl Table {
     }
 
     fn with(config: DialogConfig) -> Self {
-        Self { dialog: Dialog::new(config), to_client: Vec::new(), to_origin: Vec::new(), events: Vec::new() }
+        let (to_client, to_origin, events) = Default::default();
+        Self { dialog: Dialog::new(config), to_client, to_origin, events, opened: false, replayed: 0 }
     }
 
     /// Gives every origin and every port that is asked for.
@@ -95,7 +110,17 @@ impl Table {
             self.events.push(event);
         }
         self.to_client.extend(self.dialog.take_to_client());
-        self.to_origin.extend(self.dialog.take_to_origin());
+        let to_origin = self.dialog.take_to_origin();
+        let options = |m: &Message| matches!(m.start, Start::Request { method: Method::Options, .. });
+        if let Some(replayed) = messages_in(&to_origin).first().filter(|m| !self.opened && options(m)) {
+            // What the client had its answer to: that of the origin goes nowhere.
+            assert!(self.dialog.is_replaceable());
+            self.replayed += 1;
+            self.dialog.origin(&response(200, replayed.cseq().unwrap(), &["Public: NOTHING"]))?;
+            return self.settle();
+        }
+        self.opened |= !to_origin.is_empty();
+        self.to_origin.extend(to_origin);
         Ok(())
     }
 

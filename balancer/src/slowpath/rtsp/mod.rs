@@ -1,0 +1,70 @@
+//! RTSP on the slow path: carries the dialogue between a client and its origin until both legs can be joined
+//! (interleaved media), or for the whole session while the kernel carries its datagrams (UDP).
+
+mod channel;
+mod control;
+mod session;
+mod tracks;
+
+pub use control::{converse, recognize};
+pub use session::keep;
+
+use super::Context;
+use super::dialect::Refusal;
+use super::legs::TcpLeg;
+use super::visitor::Visitor;
+use crate::recognize::rtsp::{self, Dialog, DialogConfig, RtspError};
+use tracks::Tracks;
+
+pub struct Rtsp {
+    dialog: Dialog,
+    /// What the client did wrong.
+    error: Option<RtspError>,
+    /// Written by the dialogue and not yet by a socket.
+    to_client: Vec<u8>,
+    to_origin: Vec<u8>,
+    tracks: Tracks,
+}
+
+impl Rtsp {
+    pub fn new(ctx: &Context, client: &TcpLeg, visitor: &Visitor) -> Self {
+        let config = DialogConfig {
+            head_bytes_max: ctx.settings.http_head_bytes_max,
+            vip: client.own.ip(),
+            client: client.peer.ip(),
+            // Datagrams come from the client itself, not through whoever speaks for it.
+            udp: visitor.announced.is_none(),
+        };
+        Self {
+            dialog: Dialog::new(config),
+            error: None,
+            to_client: Vec::new(),
+            to_origin: Vec::new(),
+            tracks: Tracks::default(),
+        }
+    }
+
+    pub fn last_words(&mut self, why: Refusal) -> Vec<u8> {
+        self.dialog.refuse(match (why, self.error) {
+            (_, Some(error)) => rtsp::Refusal::Error(error),
+            (Refusal::NoOrigin, _) => rtsp::Refusal::NoOrigin,
+            (Refusal::OriginFailed, _) => rtsp::Refusal::OriginFailed,
+            (Refusal::Denied, _) => rtsp::Refusal::Denied,
+            (Refusal::Limit, _) => rtsp::Refusal::TooSlow,
+            (Refusal::BadName | Refusal::Refused, _) => rtsp::Refusal::Error(RtspError::NotRtsp),
+        });
+        let mut words = std::mem::take(&mut self.to_client);
+        words.extend_from_slice(&self.dialog.take_to_client());
+        words
+    }
+
+    /// The session's media go by UDP: its control connection stays here.
+    pub fn has_datagrams(&self) -> bool {
+        self.tracks.are_bound()
+    }
+
+    fn take_output(&mut self) {
+        self.to_client.extend_from_slice(&self.dialog.take_to_client());
+        self.to_origin.extend_from_slice(&self.dialog.take_to_origin());
+    }
+}
