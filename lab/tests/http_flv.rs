@@ -6,6 +6,7 @@ use balancer_lab::curl::curl;
 use balancer_lab::data_centre::Family;
 use balancer_lab::ffmpeg::{Clip, Player, Publisher, probe};
 use balancer_lab::host;
+use balancer_lab::loss;
 use balancer_lab::origin::Registrar;
 use balancer_lab::origin::ts_listener::TsListener;
 use balancer_lab::requirements::{Need, met};
@@ -100,6 +101,21 @@ fn fifty_players_over_ipv6() {
     fifty_players(Family::V6);
 }
 
+#[test]
+fn players_see_every_byte_on_a_network_that_loses_packets() {
+    if !met(NEEDS) {
+        return;
+    }
+    let scene = Plot::default().origins(2).web(WebManners::default()).build().unwrap();
+    loss::everywhere(&scene.dc, 3).unwrap();
+    let shapes = [Shape::Chunked, Shape::UntilClose, Shape::Length];
+    let plan = |i: u64| WebPlan::new(i + 1, 400_000, shapes[i as usize % 3]);
+    let viewers: Vec<_> = (0..24).map(|i| scene.view(plan(i), "flv").unwrap()).collect();
+    for seen in viewers.into_iter().map(Viewer::join) {
+        assert!(seen.is_exact(), "{seen:#?}");
+    }
+}
+
 /// Everything that an origin answers to this request, as it came.
 fn raw(netns: &balancer_lab::net::Netns, to: SocketAddr, request: &str) -> (String, Closed) {
     let mut client = WebClient::dial(netns, to).unwrap();
@@ -135,6 +151,26 @@ fn responses_come_as_the_origin_sent_them() {
     }
     let whole = curl(client, &scene.http_url(&sized), &["-I"]).unwrap();
     assert_eq!((whole.status(), whole.head.header("content-length")), (200, Some("50000")));
+}
+
+/// `shutdown` behind the request, as `nc -N` does: it is no second request.
+#[test]
+fn a_client_that_closes_its_half_still_gets_the_whole_stream() {
+    if !met(NEEDS) {
+        return;
+    }
+    let scene = Plot::default().web(WebManners::default()).build().unwrap();
+    for (i, shape) in [Shape::Chunked, Shape::UntilClose, Shape::Length].into_iter().enumerate() {
+        let plan = WebPlan::new(i as u64, 1_000_000, shape);
+        let mut client = scene.dial_http().unwrap();
+        client.send(format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", plan.path("flv"))).unwrap();
+        client.finish().unwrap();
+        let mut check = Check::new(plan.seed);
+        let head = client.head().unwrap();
+        client.body(&head, "GET", |piece| check.push(piece)).unwrap();
+        assert!(check.is(&plan), "{plan}: {check:?}");
+        assert_eq!(client.rest().unwrap().1, Closed::InOrder, "{plan}");
+    }
 }
 
 #[test]

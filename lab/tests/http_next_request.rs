@@ -1,10 +1,12 @@
 //! What a client says behind a request that was spliced. Its connection belongs to one origin then, and the next request
 //! may mean another.
 
+use balancer_lab::data_centre::Family;
 use balancer_lab::requirements::{Need, met};
 use balancer_lab::scene::{Plot, SOON, Scene};
 use balancer_lab::transfer::{Gate, Style};
 use balancer_lab::wait::wait_until;
+use balancer_lab::web::client::Closed;
 use balancer_lab::web::origin::WebManners;
 use balancer_lab::web::plan::{Shape, WebPlan};
 use balancer_lab::web::viewer::Viewer;
@@ -49,12 +51,13 @@ fn one_request_for_each_connection(scene: &Scene, case: &str) {
 
 /// The promise of ARCHITECTURE.md: whatever a client says behind a spliced request, another origin's request does not
 /// reach this one, even if this one would gladly take it.
-fn the_next_request_is_kept_from_the_wrong_origin(xdp_mode: &'static str) {
+fn the_next_request_is_kept_from_the_wrong_origin(xdp_mode: &'static str, family: Family) {
     if !met(NEEDS) {
         return;
     }
     let (gate, manners) = held();
-    let plot = Plot::default().origins(2).web(manners).settings(move |settings| settings.xdp_mode = xdp_mode);
+    let plot =
+        Plot::default().origins(2).family(family).web(manners).settings(move |settings| settings.xdp_mode = xdp_mode);
     let scene = plot.build().unwrap();
     let [here, there] = two_streams(&scene);
     gate.set(u64::MAX);
@@ -90,12 +93,17 @@ fn the_next_request_is_kept_from_the_wrong_origin(xdp_mode: &'static str) {
 
 #[test]
 fn the_next_request_of_a_connection_never_reaches_the_wrong_origin() {
-    the_next_request_is_kept_from_the_wrong_origin("native");
+    the_next_request_is_kept_from_the_wrong_origin("native", Family::V4);
+}
+
+#[test]
+fn nor_does_it_over_ipv6() {
+    the_next_request_is_kept_from_the_wrong_origin("native", Family::V6);
 }
 
 #[test]
 fn nor_does_it_where_user_space_relays() {
-    the_next_request_is_kept_from_the_wrong_origin("off");
+    the_next_request_is_kept_from_the_wrong_origin("off", Family::V4);
 }
 
 /// The same where the second request comes in pieces, some of them with the first, all while the first one's body runs.
@@ -124,4 +132,36 @@ fn a_second_request_in_pieces_does_not_slip_through() {
         let (_, closed) = client.patience(Duration::from_secs(2)).unwrap().rest().unwrap();
         one_request_for_each_connection(&scene, &format!("cut at {cut}: {head:?}, {closed:?}"));
     }
+}
+
+/// The promise is the kernel's: it holds while no balancer runs, and when the next one has adopted the flow.
+#[test]
+fn it_is_kept_while_the_balancer_is_dead_and_by_the_one_after_it() {
+    if !met(NEEDS) {
+        return;
+    }
+    let (gate, manners) = held();
+    let mut scene = Plot::default().origins(2).web(manners).build().unwrap();
+    let [here, there] = two_streams(&scene);
+    scene.wait_no_flows().unwrap();
+    let second = format!("GET {}?second HTTP/1.1\r\nHost: a\r\n\r\n", there.path("flv"));
+    let watch = |scene: &Scene| {
+        let mut client = scene.dial_http().unwrap();
+        client.send(format!("GET {} HTTP/1.1\r\nHost: a\r\n\r\n", here.path("flv"))).unwrap();
+        client.head().unwrap();
+        client
+    };
+    let (mut meanwhile, mut afterwards, patient) = (watch(&scene), watch(&scene), scene.view(here, "flv").unwrap());
+    wait_until("the viewer's first bytes", SOON, || patient.received() == EARLY).unwrap();
+    scene.wait_kernel(3).unwrap();
+    scene.balancer.kill();
+    meanwhile.send(&second).unwrap();
+    assert_eq!(meanwhile.rest().unwrap().1, Closed::Reset);
+    scene.balancer.launch().unwrap();
+    afterwards.send(&second).unwrap();
+    assert_eq!(afterwards.rest().unwrap().1, Closed::Reset);
+    gate.set(u64::MAX);
+    let seen = patient.join();
+    assert!(seen.is_exact(), "{seen:#?}");
+    one_request_for_each_connection(&scene, "restart");
 }

@@ -49,7 +49,7 @@ impl WebClient {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
-        Ok(Self::over(stream, &to.to_string()))
+        Ok(Self::over(stream).host(&to.to_string()))
     }
 
     /// How long it waits for a byte.
@@ -69,11 +69,11 @@ impl WebClient {
 }
 
 impl<S: Read + Write> WebClient<S> {
-    /// `host` is what [`Self::request`] names.
-    pub fn over(stream: S, host: &str) -> Self {
-        Self { reader: BufReader::new(stream), host: host.to_owned() }
+    pub fn over(stream: S) -> Self {
+        Self { reader: BufReader::new(stream), host: "live.example".to_owned() }
     }
 
+    /// What [`Self::request`] names.
     pub fn host(self, host: &str) -> Self {
         Self { host: host.to_owned(), ..self }
     }

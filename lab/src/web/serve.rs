@@ -4,10 +4,11 @@ use super::head::{Framing, Head, read_body};
 use super::origin::{Arrived, Shared, Upload, WebFile};
 use super::plan::{Check, Shape, WebPlan};
 use super::socket;
-use crate::pattern;
+use crate::{pattern, sys};
 use anyhow::{Context, Result, bail};
 use std::io::{BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -149,7 +150,8 @@ fn stream_plan(stream: &mut TcpStream, head: &Head, plan: &WebPlan, chunked: boo
     if head.word(0) == "HEAD" {
         return Ok(());
     }
-    send_paced(plan, shared, |piece| {
+    let twin = stream.try_clone()?;
+    send_paced(plan, shared, &twin, |piece| {
         if chunked {
             let mut chunk = format!("{:x}\r\n", piece.len()).into_bytes();
             chunk.extend_from_slice(piece);
@@ -166,8 +168,13 @@ fn stream_plan(stream: &mut TcpStream, head: &Head, plan: &WebPlan, chunked: boo
     Ok(())
 }
 
-/// Hands the planned bytes to `send` in pieces, when the gate and the rate allow.
-pub fn send_paced(plan: &WebPlan, shared: &Shared, mut send: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
+/// Hands the planned bytes to `send` in pieces, when the gate and the rate allow; until the client has left.
+pub fn send_paced(
+    plan: &WebPlan,
+    shared: &Shared,
+    client: &TcpStream,
+    mut send: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
     let style = &shared.manners.style;
     let (began, mut sent) = (Instant::now(), 0u64);
     let mut piece = vec![0u8; style.write_bytes];
@@ -178,6 +185,11 @@ pub fn send_paced(plan: &WebPlan, shared: &Shared, mut send: impl FnMut(&[u8]) -
             bail!("the origin is stopped");
         }
         if allowed == 0 {
+            let readable = sys::poll(client.as_raw_fd(), true, false, TICK)?.read;
+            if readable && client.peek(&mut [0u8])? == 0 {
+                bail!("the client left");
+            }
+            // What else it says is not listened to meanwhile.
             std::thread::sleep(TICK);
             continue;
         }

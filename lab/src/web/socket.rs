@@ -36,7 +36,8 @@ pub(super) fn serve(reader: BufReader<TcpStream>, head: &Head, shared: &Shared) 
         shared.note_upload(Upload { path: head.path().to_owned(), check, whole });
         return Ok(());
     }
-    send_paced(&plan, shared, |piece| Ok(socket.send(Message::binary(piece.to_vec()))?))?;
+    let twin = socket.get_ref().try_clone()?;
+    send_paced(&plan, shared, &twin, |piece| Ok(socket.send(Message::binary(piece.to_vec()))?))?;
     close(&mut socket);
     Ok(())
 }
