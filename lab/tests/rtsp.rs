@@ -32,19 +32,23 @@ fn lite(plot: Plot, family: Family) -> (Scene, RtspLite) {
     let mut scene = plot.family(family).build().unwrap();
     let host = &scene.dc.origins[0];
     let origin = RtspLite::start(&host.netns, SocketAddr::new(host.ip(family), RTSP_PORT)).unwrap();
-    offer(&mut scene);
+    offer(&mut scene, 0);
     (scene, origin)
 }
 
-/// Registers the origin with RTSP, whatever serves it.
-fn offer(scene: &mut Scene) {
+/// Registers an origin with RTSP, whatever serves it.
+fn offer(scene: &mut Scene, number: usize) {
     let family = scene.family;
-    let registrar = Registrar::offering(&scene.dc, 0, family, BEAT, |beat| beat.rtsp(RTSP_PORT)).unwrap();
-    scene.registrars[0] = Some(registrar);
+    let registrar = Registrar::offering(&scene.dc, number, family, BEAT, |beat| beat.rtsp(RTSP_PORT)).unwrap();
+    scene.registrars[number] = Some(registrar);
 }
 
 fn dial(scene: &Scene) -> RtspClient {
-    RtspClient::dial(&scene.dc.clients[0].netns, vip(scene), "/live/s1").unwrap()
+    dial_for(scene, "/live/s1")
+}
+
+fn dial_for(scene: &Scene, path: &str) -> RtspClient {
+    RtspClient::dial(&scene.dc.clients[0].netns, vip(scene), path).unwrap()
 }
 
 fn the_flow(scene: &Scene) -> serde_json::Value {
@@ -194,6 +198,67 @@ fn a_client_behind_a_nat_is_answered_where_it_speaks_from() {
 }
 
 #[test]
+fn a_datagram_in_fragments_takes_the_long_way() {
+    if !met(NEEDS) {
+        return;
+    }
+    for family in [Family::V4, Family::V6] {
+        let (scene, origin) = lite(Plot::default(), family);
+        let mut client = dial(&scene);
+        client.prepare_to_publish(1, true).unwrap();
+        client.agree("RECORD", "", "", "").unwrap();
+        client.send(50).unwrap();
+        let before = scene.relayed_bytes().unwrap();
+        // Its number is an old one: the count of the others goes on.
+        client.send_datagram(0, &[0xff; 5000]).unwrap();
+        wait_until("the long datagram", SOON, || origin.sessions()[0].longest == 5000).unwrap();
+        assert_eq!(scene.relayed_bytes().unwrap() - before, 5000.0);
+        client.send(50).unwrap();
+        let arrived = || origin.sessions()[0].tracks[&0].received >= 100;
+        wait_until("the packets behind it", WITHIN, arrived).unwrap();
+        let seen = &origin.sessions()[0];
+        let ports: std::collections::BTreeSet<_> = seen.senders.iter().map(SocketAddr::port).collect();
+        assert_eq!(ports.len(), 2, "RTP and RTCP, each from one port, whichever way they came: {ports:?}");
+    }
+}
+
+#[test]
+fn an_origin_that_hangs_up_is_replaced_as_long_as_it_has_said_nothing() {
+    if !met(NEEDS) {
+        return;
+    }
+    let mut scene = Plot::default().origins(2).build().unwrap();
+    let start = |number: usize, hangs_up| {
+        let host = &scene.dc.origins[number];
+        RtspLite::start_with(&host.netns, SocketAddr::new(host.v4.into(), RTSP_PORT), hangs_up).unwrap()
+    };
+    let origins = [start(0, true), start(1, false)];
+    offer(&mut scene, 0);
+    offer(&mut scene, 1);
+    for stream in 0..6 {
+        let mut client = dial_for(&scene, &format!("/live/s{stream}"));
+        client.prepare_to_play(1, stream % 2 == 0).unwrap();
+        client.agree("PLAY", "", "", "").unwrap();
+        client.receive(20, WITHIN).unwrap();
+        client.check_whole().unwrap();
+    }
+    assert!(!origins[0].sessions().is_empty(), "none was placed on the origin that hangs up");
+    assert_eq!(origins[1].sessions().len(), 6);
+}
+
+#[test]
+fn a_session_that_fell_silent_is_ended() {
+    if !met(NEEDS) {
+        return;
+    }
+    let (scene, origin) = lite(Plot::default().config("idle_timeout = \"3s\""), Family::V4);
+    let mut client = play_by_udp(&scene, &origin, "kernel");
+    client.agree("PAUSE", "", "Session: lab\r\n", "").unwrap();
+    client.wait_closed(SOON).unwrap();
+    expect_nothing_left(&scene);
+}
+
+#[test]
 fn nothing_is_left_of_a_client_that_is_killed() {
     if !met(NEEDS) {
         return;
@@ -280,7 +345,7 @@ fn ffmpeg_publishes_to_a_listening_ffmpeg() {
         let at = SocketAddr::new(origin.ip(family), RTSP_PORT);
         let sink = rtsp_sink(&origin.netns, directory, "sink", at, "/live/s1").unwrap();
         let clip = Clip::make(directory).unwrap();
-        offer(&mut scene);
+        offer(&mut scene, 0);
         let url = format!("rtsp://{}/live/s1", vip(&scene));
         let (client, options) = (&scene.dc.clients[0].netns, ["-rtsp_transport", transport]);
         let publisher = Publisher::start_with(client, scene.dc.directory(), "p", &clip, &url, &options).unwrap();

@@ -196,6 +196,14 @@ impl RtspClient {
         self.report()
     }
 
+    /// Sends a datagram of any length to the RTP port of a track.
+    pub fn send_datagram(&self, track: usize, data: &[u8]) -> Result<()> {
+        let track = &self.tracks[track];
+        let [rtp, _] = track.sockets.as_ref().context("interleaved")?;
+        rtp.send_to(data, (self.vip.ip(), track.server[0]))?;
+        Ok(())
+    }
+
     /// Sends a receiver report on every track.
     pub fn report(&mut self) -> Result<()> {
         for track in &self.tracks {

@@ -24,6 +24,8 @@ pub struct Seen {
     pub reports: u64,
     /// Senders of datagrams.
     pub senders: Vec<SocketAddr>,
+    /// The longest datagram.
+    pub longest: usize,
     pub peer: Option<SocketAddr>,
     pub sent: u64,
     pub ended: bool,
@@ -40,6 +42,11 @@ pub struct RtspLite {
 
 impl RtspLite {
     pub fn start(netns: &Netns, address: SocketAddr) -> Result<Self> {
+        Self::start_with(netns, address, false)
+    }
+
+    /// One that may hang up on every client as soon as it speaks.
+    pub fn start_with(netns: &Netns, address: SocketAddr, hangs_up: bool) -> Result<Self> {
         let listener = netns.run(|| TcpListener::bind(address))??;
         listener.set_nonblocking(true)?;
         let (sessions, stop) = (Shared::default(), Arc::new(AtomicBool::new(false)));
@@ -57,7 +64,7 @@ impl RtspLite {
                 drop(all);
                 let (sessions, stop, netns) = (sessions.clone(), stop.clone(), netns.clone());
                 std::thread::spawn(move || {
-                    let mut session = Session::new(stream, number, sessions, stop, netns);
+                    let mut session = Session { hangs_up, ..Session::new(stream, number, sessions, stop, netns) };
                     // Its end is part of what a test looks at, whatever it was.
                     let _ = session.serve();
                     session.note(|seen| seen.ended = true);
@@ -105,11 +112,13 @@ struct Session {
     tracks: BTreeMap<u64, Way>,
     playing: bool,
     next: u64,
+    hangs_up: bool,
 }
 
 impl Session {
     fn new(stream: TcpStream, number: usize, sessions: Shared, stop: Arc<AtomicBool>, netns: Netns) -> Self {
-        Self { stream, number, sessions, stop, netns, tracks: BTreeMap::new(), playing: false, next: 0 }
+        let (tracks, playing, next, hangs_up) = Default::default();
+        Self { stream, number, sessions, stop, netns, tracks, playing, next, hangs_up }
     }
 
     fn note(&self, change: impl FnOnce(&mut Seen)) {
@@ -125,6 +134,7 @@ impl Session {
             if self.has_said_something()? {
                 match read(&mut self.stream)? {
                     Said::Frame(channel, data) => self.take(u64::from(channel / 2), channel % 2 == 1, &data),
+                    Said::Message(_) if self.hangs_up => return Ok(()),
                     Said::Message(message) if !self.answer(&message)? => return Ok(()),
                     Said::Message(_) => {}
                 }
@@ -160,12 +170,15 @@ impl Session {
     }
 
     fn receive(&mut self) -> Result<()> {
-        let mut buffer = [0; 2000];
+        let mut buffer = [0; 65_535];
         for (track, way) in &self.tracks {
             let Way::Udp { sockets, .. } = way else { continue };
             for (channel, socket) in sockets.iter().enumerate() {
                 while let Ok((len, from)) = socket.recv_from(&mut buffer) {
-                    self.note(|seen| seen.senders.push(from));
+                    self.note(|seen| {
+                        seen.senders.push(from);
+                        seen.longest = seen.longest.max(len);
+                    });
                     self.take(*track, channel == 1, &buffer[..len]);
                 }
             }

@@ -40,7 +40,7 @@ async fn live(c: &mut Connection, origin: &mut OriginLeg) -> Result<Vec<u8>, Sto
         }
         match turn(c, origin, idle).await {
             // Media may go on without a word.
-            Err(Stop::Silent) if of(c)?.tracks.were_active_within(idle) => {}
+            Err(Stop::Silent) if of(c)?.tracks.were_active_within(idle) => continue,
             turned => turned?,
         }
         let now = c.ctx.now();

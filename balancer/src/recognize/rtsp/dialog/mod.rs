@@ -218,6 +218,8 @@ impl Dialog {
         let Some(first) = self.first.clone().filter(|_| matches!(self.phase, Phase::Talking | Phase::Placing)) else {
             return false;
         };
+        let waiting = self.setup.is_some();
+        let sent = self.asked.as_ref().is_some_and(|asked| !matches!(asked.what, What::Replay));
         self.forget_tracks();
         if let Some(setup) = self.setup.take() {
             self.events.push_back(Event::Unbound { track: setup.track });
@@ -227,8 +229,11 @@ impl Dialog {
         }
         self.origin.take_rest();
         self.to_origin.clear();
-        // A request that came behind the first waits in the reader's place no longer: it was never sent.
-        if let Some(later) = self.held.replace(first) {
+        // What is held is the first request itself, as long as that was not sent. Afterwards it is one that came behind
+        // it, and goes back to where it was read from.
+        if (sent || waiting)
+            && let Some(later) = self.held.replace(first)
+        {
             let rest = self.client.take_rest();
             self.client.push(&later.encode());
             self.client.push(&rest);

@@ -299,6 +299,29 @@ fn another_origin_gets_the_first_request_as_long_as_none_has_spoken() {
 }
 
 #[test]
+fn another_origin_hears_each_request_once_whenever_the_first_one_went() {
+    for read in 0..2 {
+        let mut dialog = Dialog::new(config());
+        dialog.client(&[request("OPTIONS *", 1, &[]), describe(2), describe(3)].concat()).unwrap();
+        dialog.connected(ORIGIN).unwrap();
+        let mut heard = dialog.take_to_origin();
+        for cseq in 1..=read {
+            dialog.origin(&response(200, cseq, &[])).unwrap();
+            heard = dialog.take_to_origin();
+        }
+        assert_eq!(messages(&heard)[0].cseq(), Some(read + 1));
+        assert!(dialog.disconnected());
+        dialog.connected(ORIGIN).unwrap();
+        let mut heard = dialog.take_to_origin();
+        for cseq in 1..=3 {
+            dialog.origin(&response(200, cseq, &[])).unwrap();
+            heard.extend(dialog.take_to_origin());
+        }
+        assert_eq!(messages(&heard).iter().filter_map(Message::cseq).collect::<Vec<_>>(), [1, 2, 3]);
+    }
+}
+
+#[test]
 fn a_first_setup_gets_new_ports_for_every_origin() {
     let mut table = Table::new();
     table.ask(&setup(0, 1, "RTP/AVP;client_port=8000-8001"));
