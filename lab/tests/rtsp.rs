@@ -4,6 +4,7 @@
 use balancer_lab::data_centre::Family;
 use balancer_lab::ffmpeg::{Clip, Player, Publisher};
 use balancer_lab::host;
+use balancer_lab::net;
 use balancer_lab::origin::Registrar;
 use balancer_lab::origin::rtsp::{RTSP_PORT, RTSP_STREAMS, rtsp_sink};
 use balancer_lab::requirements::{Need, met};
@@ -331,6 +332,26 @@ fn ffmpeg_plays_what_gstreamer_serves() {
     // One ends in order, the other by force.
     players[0].stop().unwrap();
     drop(players);
+    expect_nothing_left(&scene);
+}
+
+/// It offers every transport at once, pauses before it tears down, and goes on when one way fails.
+#[test]
+fn gstreamer_plays_what_gstreamer_serves() {
+    if !met(REAL) {
+        return;
+    }
+    let scene = Plot::default().family(Family::V6).rtsp().build().unwrap();
+    for protocols in ["tcp", "udp", "udp+tcp"] {
+        let source = format!("location=rtsp://{}{}", vip(&scene), RTSP_STREAMS[1]);
+        let mut command = scene.dc.clients[0].netns.command("timeout");
+        command.args(["60", "gst-launch-1.0", "-q", "rtspsrc", &source, &format!("protocols={protocols}")]);
+        // Ends by itself, and well, after so many decoded pictures.
+        command.args("! rtph264depay ! avdec_h264 ! fakesink num-buffers=50".split(' '));
+        net::run(&mut command).unwrap();
+        scene.wait_no_flows().unwrap();
+    }
+    assert_eq!(scene.relayed_bytes().unwrap(), 0.0);
     expect_nothing_left(&scene);
 }
 
