@@ -8,10 +8,12 @@ use crate::{build, repo, setup};
 use anyhow::{Context, Result, bail};
 use balancer_lab::curl::curl;
 use balancer_lab::ffmpeg::{Clip, Player, Publisher};
+use balancer_lab::origin::rtsp::{RTSP_PORT, RTSP_STREAMS};
 use balancer_lab::scene::{Plot, SOON, Scene};
 use balancer_lab::wait;
 use flows::{Flow, Path};
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -30,8 +32,11 @@ pub struct Arguments {
 const ORIGINS: u8 = 3;
 /// Published by RTMP, and each played by RTMP, FLV and HLS.
 const STREAMS: usize = 4;
-/// A publisher and two players of each stream. The players of HLS are proxied, over as many connections as they like.
-const KERNEL_FLOWS: usize = STREAMS * 3;
+/// Further streams, which the origins' RTSP servers make themselves: each with its path and how its player gets it.
+const RTSP: [(&str, &str); 2] = [(RTSP_STREAMS[0], "tcp"), (RTSP_STREAMS[1], "udp")];
+/// A publisher and two players of each stream, and the players of RTSP. Those of HLS are proxied, over as many
+/// connections as they like.
+const KERNEL_FLOWS: usize = STREAMS * 3 + RTSP.len();
 const REFRESH: Duration = Duration::from_secs(1);
 /// `--once` ends then.
 const ONCE: Duration = Duration::from_secs(20);
@@ -71,10 +76,10 @@ struct Demo {
 impl Demo {
     fn start() -> Result<Self> {
         eprintln!("demo: a client host, the balancer's host and {ORIGINS} origin hosts, as network namespaces");
-        let scene = Plot::default().origins(ORIGINS).nginx_with_flv().build()?;
+        let scene = Plot::default().origins(ORIGINS).nginx_with_flv().rtsp().build()?;
         let rtmp = |name: &str| format!("rtmp://{}/live/{name}", scene.dc.vip(scene.family));
         let names: Vec<String> = (1..=STREAMS).map(|number| format!("camera{number}")).collect();
-        eprintln!("demo: {STREAMS} publishers dial {}; players of RTMP, FLV and HLS follow", rtmp("…"));
+        eprintln!("demo: {STREAMS} publishers dial {}; players of RTMP, FLV, HLS and RTSP follow", rtmp("…"));
         let clip = Clip::make(scene.dc.directory())?;
         let (client, logs) = (&scene.dc.clients[0].netns, scene.dc.directory());
         let publishers =
@@ -90,6 +95,11 @@ impl Demo {
             for (kind, url) in [("rtmp", rtmp(name)), ("flv", flv), ("hls", hls)] {
                 players.push(Player::start(client, logs, &format!("{name}-{kind}"), &url)?);
             }
+        }
+        for (path, transport) in RTSP {
+            let url = format!("rtsp://{}{path}", SocketAddr::new(scene.dc.vip(scene.family), RTSP_PORT));
+            let options = ["-rtsp_transport", transport];
+            players.push(Player::start_with(client, logs, &format!("rtsp-{transport}"), &url, &options)?);
         }
         Ok(Self { players, _publishers: publishers, scene })
     }
