@@ -19,8 +19,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::TcpStream;
 
-/// What is read ahead of a client that takes it slowly.
-const BUFFER_BYTES_MAX: usize = 256 * 1024;
+/// What is read at once, and ahead of a client that takes it slowly. Twice as much would be mapped and unmapped by the
+/// allocator each time, which costs more than the calls that it saves.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 pub struct Link {
     connection: Connection<TokioIo<TcpStream>, Outgoing>,

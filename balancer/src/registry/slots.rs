@@ -85,8 +85,11 @@ impl Slots {
         self.by_id.get(id).copied()
     }
 
+    /// In the order of their slots. Not by looking at every slot: this is asked for each HTTP request.
     pub fn live(&self) -> impl Iterator<Item = (u16, &Origin)> {
-        (1..=ORIGINS_MAX as u16).filter_map(|index| Some((index, self.get(index)?)))
+        let mut indexes: Vec<u16> = self.by_id.values().copied().collect();
+        indexes.sort_unstable();
+        indexes.into_iter().filter_map(|index| Some((index, self.get(index)?)))
     }
 
     pub fn live_mut(&mut self) -> impl Iterator<Item = (u16, &mut Origin)> {

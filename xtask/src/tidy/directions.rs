@@ -47,7 +47,7 @@ const EFFECTS: &[&str] = &[
 ];
 const PURE: &str = "the core is pure: time, bytes and load are arguments, effects are return values";
 
-const RULES: [Rule; 15] = [
+const RULES: [Rule; 16] = [
     Rule { place: "balancer/src/recognize", except: &[], forbidden: EFFECTS, why: PURE },
     Rule { place: "balancer/src/registry", except: &[], forbidden: EFFECTS, why: PURE },
     Rule { place: "balancer/src/placement", except: &[], forbidden: EFFECTS, why: PURE },
@@ -81,6 +81,12 @@ const RULES: [Rule; 15] = [
         except: &[],
         forbidden: &["crate::api", "crate::slowpath", "crate::recognize", "crate::live", "hyper"],
         why: "TLS is a stream of bytes, whatever they say",
+    },
+    Rule {
+        place: "balancer/src/proxy",
+        except: &[],
+        forbidden: &["crate::api", "crate::offload", "crate::slowpath", "axum"],
+        why: "the proxy answers requests: it accepts no connection and splices none",
     },
     Rule {
         place: "balancer/src/offload",
