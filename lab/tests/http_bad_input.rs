@@ -244,3 +244,25 @@ fn a_refused_connection_leaves_nothing_behind() {
     wait_until("no track to be left", SOON, || tracks() == 0.0).unwrap();
     only_good_requests_arrived(&scene, 0);
 }
+
+#[test]
+fn connections_that_wait_for_their_next_request_are_bounded() {
+    if !met(NEEDS) {
+        return;
+    }
+    let limits = "http_connections_max = 5\nhttp_connections_per_client_max = 3";
+    let scene = Plot::default().web(WebManners::default()).config(limits).build().unwrap();
+    let mut kept: Vec<_> = (0..3).map(|_| scene.dial_http().unwrap()).collect();
+    for client in &mut kept {
+        assert_eq!(client.get("/nothing").unwrap().status(), 404);
+    }
+    let mut late = scene.dial_http().unwrap();
+    assert_eq!(late.get("/nothing").unwrap().status(), 503);
+    assert_eq!(scene.balancer.reason("http_connections_per_client").unwrap(), 1.0);
+    // A stream is none of them, and a place comes back with its connection.
+    let plan = WebPlan::new(1, 100_000, Shape::UntilClose);
+    assert!(scene.view(plan, "flv").unwrap().join().is_exact());
+    drop(kept);
+    let served = || scene.dial_http().unwrap().get("/nothing").is_ok_and(|answer| answer.status() == 404);
+    wait_until("a place", SOON, served).unwrap();
+}

@@ -212,6 +212,10 @@ reasons! {
     LimitProxyHeader = 172, Limit, "proxy_header";
     /// A TLS handshake that came to nothing: the client's versions, ciphers or bytes, or it does not trust the certificate.
     LimitTls = 173, Limit, "tls_handshake";
+    /// `http_connections_max`: too many connections whose requests are proxied; answered with 503.
+    LimitHttpConnections = 174, Limit, "http_connections";
+    /// `http_connections_per_client_max`: too many of them from one address; answered with 503.
+    LimitHttpConnectionsPerClient = 175, Limit, "http_connections_per_client";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

@@ -161,6 +161,8 @@ pub struct Settings {
     pub preamble_bytes_max: usize,
     pub handshakes_max: usize,
     pub handshakes_per_client_max: usize,
+    pub http_connections_max: usize,
+    pub http_connections_per_client_max: usize,
     pub relay_buffer_bytes: usize,
     pub flows_max: usize,
 

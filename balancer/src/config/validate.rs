@@ -64,6 +64,11 @@ pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
             format!("{} is more than handshakes_max, {}", settings.handshakes_per_client_max, settings.handshakes_max);
         refuse("handshakes_per_client_max", what, "lower it, or raise handshakes_max".into());
     }
+    if settings.http_connections_per_client_max > settings.http_connections_max {
+        let (mine, all) = (settings.http_connections_per_client_max, settings.http_connections_max);
+        let what = format!("{mine} is more than http_connections_max, {all}");
+        refuse("http_connections_per_client_max", what, "lower it, or raise http_connections_max".into());
+    }
     problems
 }
 

@@ -1,4 +1,5 @@
-//! How many connections may be in the preamble at once: in all, and from one address.
+//! How many connections may be at the same thing at once, in all and from one address: in their preamble, or at the
+//! reverse proxy.
 
 use balancer_common::abi::Reason;
 use std::collections::HashMap;
@@ -8,6 +9,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Admission {
     total_max: usize,
     per_client_max: usize,
+    /// Under what the two limits are counted.
+    reasons: (Reason, Reason),
     state: Mutex<State>,
 }
 
@@ -25,18 +28,26 @@ pub struct Admitted {
 }
 
 impl Admission {
-    pub fn new(total_max: usize, per_client_max: usize) -> Arc<Self> {
-        Arc::new(Self { total_max, per_client_max, state: Mutex::default() })
+    /// Clients that have not said yet what they want.
+    pub fn of_handshakes(total_max: usize, per_client_max: usize) -> Arc<Self> {
+        let reasons = (Reason::LimitHandshakes, Reason::LimitHandshakesPerClient);
+        Arc::new(Self { total_max, per_client_max, reasons, state: Mutex::default() })
+    }
+
+    /// Connections whose requests are proxied.
+    pub fn of_http(total_max: usize, per_client_max: usize) -> Arc<Self> {
+        let reasons = (Reason::LimitHttpConnections, Reason::LimitHttpConnectionsPerClient);
+        Arc::new(Self { total_max, per_client_max, reasons, state: Mutex::default() })
     }
 
     /// `None` for who speaks for others, until it has said for whom.
     pub fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Admitted, Reason> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.total >= self.total_max {
-            return Err(Reason::LimitHandshakes);
+            return Err(self.reasons.0);
         }
         if let Some(client) = client {
-            state.count(client, self.per_client_max)?;
+            state.count(client, self.per_client_max).ok_or(self.reasons.1)?;
         }
         state.total += 1;
         Ok(Admitted { admission: self.clone(), client })
@@ -48,13 +59,14 @@ impl Admission {
 }
 
 impl State {
-    fn count(&mut self, client: IpAddr, max: usize) -> Result<(), Reason> {
+    /// `None`: it has as many as it may.
+    fn count(&mut self, client: IpAddr, max: usize) -> Option<()> {
         let mine = self.per_client.entry(client).or_default();
         if *mine >= max {
-            return Err(Reason::LimitHandshakesPerClient);
+            return None;
         }
         *mine += 1;
-        Ok(())
+        Some(())
     }
 }
 
@@ -63,7 +75,7 @@ impl Admitted {
     pub fn name(&mut self, client: IpAddr) -> Result<(), Reason> {
         let mut state = self.admission.state.lock().unwrap_or_else(PoisonError::into_inner);
         if self.client.is_none() {
-            state.count(client, self.admission.per_client_max)?;
+            state.count(client, self.admission.per_client_max).ok_or(self.admission.reasons.1)?;
             self.client = Some(client);
         }
         Ok(())
@@ -91,7 +103,7 @@ mod tests {
 
     #[test]
     fn both_limits_hold_and_places_come_back() {
-        let admission = Admission::new(2, 1);
+        let admission = Admission::of_handshakes(2, 1);
         let a: IpAddr = "10.0.0.1".parse().unwrap();
         let first = admission.admit(Some(a)).unwrap();
         assert_eq!(admission.admit(Some(a)).err(), Some(Reason::LimitHandshakesPerClient));
@@ -104,7 +116,7 @@ mod tests {
 
     #[test]
     fn who_speaks_for_many_is_counted_for_each_of_them() {
-        let admission = Admission::new(3, 1);
+        let admission = Admission::of_handshakes(3, 1);
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let mut all: Vec<Admitted> = (0..3).map(|_| admission.admit(None).unwrap()).collect();
         assert_eq!(all[0].name(a), Ok(()));

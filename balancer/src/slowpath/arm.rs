@@ -121,6 +121,7 @@ async fn hold_client(c: &mut Connection) -> Result<(), NotNow> {
         if c.client.drain(if mute { &mut other } else { &mut c.trigger })? && mute {
             // Another request: not this origin's. Who pipelines behind a request that closes the connection asks again
             // (RFC 9112 section 9.3.2).
+            c.ctx.counters.count(Reason::AnotherRequest);
             return Err(NotNow::Reason(Reason::SpliceRequest));
         }
         match armed_moment(&c.client.look()?, since.elapsed()) {

@@ -3,7 +3,7 @@
 use super::arm::pause;
 use super::connection::Connection;
 use super::legs::NotNow;
-use super::relay::{failed, settle};
+use super::relay::{broken, failed, is_another_request, settle};
 use crate::flow::life::Input;
 use crate::flow::splice::{HOLD_MAX, Moment, Plan, held_moment};
 use crate::flow::{FlowState, Path, Role};
@@ -33,6 +33,7 @@ pub async fn hold(c: &mut Connection) -> Input {
             release(c);
             match not_now {
                 NotNow::Reason(reason) => failed(c, reason),
+                NotNow::Io(error) if is_another_request(&error) => broken(c, &error),
                 NotNow::Io(error) => {
                     debug!(client = %c.client.peer, %error, "hand-over");
                     failed(c, Reason::SpliceSocket)

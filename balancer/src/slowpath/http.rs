@@ -7,9 +7,9 @@
 //! there is no fast path, does the same.
 
 use super::admission::Admitted;
-use super::connection::Connection;
+use super::connection::{Connection, close_politely};
 use super::dialect::{Dialect, Joint, Refusal, Wish};
-use super::legs::TcpLeg;
+use super::legs::{self, TcpLeg};
 use super::origin_leg::{ConnectError, OriginLeg, broken};
 use super::relay::Relay;
 use super::visitor::Visitor;
@@ -28,6 +28,8 @@ pub struct Http {
     head_len: usize,
     /// The client wants to leave HTTP for a WebSocket.
     upgrade: bool,
+    /// What it has said behind that wish already: for the origin once it has agreed, and for nobody if not.
+    early: Vec<u8>,
 }
 
 /// How long an origin may take to agree to an upgrade.
@@ -35,6 +37,7 @@ const ANSWER_MAX: Duration = Duration::from_secs(5);
 
 pub async fn serve(ctx: Arc<Context>, client: TcpLeg, visitor: Visitor, kind: ServiceKind, admitted: Admitted) {
     let mut admitted = Some(admitted);
+    let mut place = None;
     let asking = Client { via: via(&visitor), service: kind, peer: client.peer, own: client.own };
     let mut intake = Intake::new(client, &[], ctx.proxy.limits(), judge(&ctx, kind));
     let mut next = intake.next().await;
@@ -48,18 +51,36 @@ pub async fn serve(ctx: Arc<Context>, client: TcpLeg, visitor: Visitor, kind: Se
             }
         };
         if let Some(wish) = wish(&ctx, kind, &head) {
-            let (client, read) = intake.into_parts();
+            let (mut client, read) = intake.into_parts();
             let rest = read.get(head.len..).unwrap_or_default();
+            drop(place);
+            if client.track.is_none() && client.wire.is_plain() {
+                client.track = legs::track(&ctx, client.peer, client.own);
+            }
             return splice(ctx, client, visitor, admitted, wish, &head, rest).await;
         }
-        // What it wants is known: it is no handshake any more.
+        if place.is_none() {
+            match ctx.proxied.admit(Some(visitor.client().ip())) {
+                Ok(admitted) => place = Some(admitted),
+                Err(reason) => return turn_away(&ctx, intake.into_parts().0, reason).await,
+            }
+        }
+        // What it wants is known: it is no handshake any more, and nothing that the kernel has to watch.
         admitted = None;
+        intake.stream_mut().track = None;
         next = match ctx.proxy.serve(&mut intake, &head, asking).await {
             Handback::Next(head) => Ok(head),
             Handback::Refuse(refused) => Err(refused),
             Handback::Closed => return,
         };
     }
+}
+
+/// As many as may be served are.
+async fn turn_away(ctx: &Context, mut client: TcpLeg, reason: Reason) {
+    ctx.counters.count(reason);
+    debug!(client = %client.peer, reason = reason.label(), help = reason.help(), "turned away");
+    close_politely(&mut client, &words("503 Service Unavailable", true, "too many connections")).await;
 }
 
 fn via(visitor: &Visitor) -> Via {
@@ -115,10 +136,12 @@ async fn splice(
         wish.url = wish.url.replacen("http:", "https:", 1);
     }
     let upgrade = head.wants_upgrade();
-    let dialect = Dialect::Http(Box::new(Http { head_len: head.len, upgrade }));
+    // RFC 6455 section 4.1: a client says nothing behind its request until the origin has agreed.
+    let early = if upgrade { rest.to_vec() } else { Vec::new() };
+    let dialect = Dialect::Http(Box::new(Http { head_len: head.len, upgrade, early }));
     let mut connection = Connection::new(ctx, client, visitor, dialect, admitted);
     connection.trigger = recognize::forward(head, &via);
-    if !wish.mute {
+    if !wish.mute && !upgrade {
         connection.trigger.extend_from_slice(rest);
     }
     connection.wish = Some(wish);
@@ -167,6 +190,9 @@ async fn change_protocol(c: &mut Connection, origin: &mut OriginLeg) -> Result<J
     };
     begin(&mut c.relay, &bytes).map_err(|e| broken(endpoint, e))?;
     if answer.status == SWITCHING_PROTOCOLS {
+        if let Dialect::Http(http) = &c.dialect {
+            c.relay.to_origin.push(&http.early).map_err(|e| broken(endpoint, e))?;
+        }
         return Ok(Joint::Answered);
     }
     debug!(origin = %origin.placement.origin_id, status = answer.status, "no upgrade");
@@ -195,12 +221,16 @@ impl Http {
             Refusal::Limit => ("408 Request Timeout", "the request took too long"),
             Refusal::BadName | Refusal::Refused => ("400 Bad Request", "the path names no stream"),
         };
-        let retry = if why == Refusal::NoOrigin { format!("Retry-After: {RETRY_AFTER_S}\r\n") } else { String::new() };
-        format!(
-            "HTTP/1.1 {status}\r\n{retry}Content-Type: text/plain\r\nCache-Control: no-store\r\nAccess-Control-Allow-Origin: *\r\n\
-             Content-Length: {}\r\nConnection: close\r\n\r\n{text}\n",
-            text.len() + 1
-        )
-        .into_bytes()
+        words(status, why == Refusal::NoOrigin, text)
     }
+}
+
+fn words(status: &str, come_back: bool, text: &str) -> Vec<u8> {
+    let retry = if come_back { format!("Retry-After: {RETRY_AFTER_S}\r\n") } else { String::new() };
+    format!(
+        "HTTP/1.1 {status}\r\n{retry}Content-Type: text/plain\r\nCache-Control: no-store\r\n\
+         Access-Control-Allow-Origin: *\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}\n",
+        text.len() + 1
+    )
+    .into_bytes()
 }

@@ -5,13 +5,23 @@ use super::syn::Syn;
 use super::wire::Wire;
 use crate::flow::splice::{Leg, Look};
 use crate::offload::TrackHandle;
-use balancer_common::abi::{Reason, Track};
+use balancer_common::abi::{FlowKey, Reason, Track};
 use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Has the fast path record what comes from `peer`, as long as the handle lives.
+pub fn track(ctx: &super::Context, peer: SocketAddr, own: SocketAddr) -> Option<TrackHandle> {
+    let (offload, key) = (ctx.offload.as_ref()?, FlowKey::tcp(peer, own)?);
+    let track = offload.track(key).inspect_err(|error| {
+        ctx.counters.count(Reason::LimitTracks);
+        tracing::warn!(%error, %peer, "no track");
+    });
+    track.ok()
+}
 
 pub struct TcpLeg {
     pub wire: Wire,

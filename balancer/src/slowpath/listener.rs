@@ -1,6 +1,6 @@
 //! Listens on the VIP ports and starts a task for every connection.
 
-use super::legs::TcpLeg;
+use super::legs::{self, TcpLeg};
 use super::syn::Syn;
 use super::wire::Wire;
 use super::{Context, front, greeting, socket};
@@ -98,20 +98,11 @@ fn start(ctx: &Arc<Context>, stream: TcpStream, peer: SocketAddr, bound: &Bound)
         debug!(%error, client = %peer, "gone already");
         return;
     }
-    let track = match (&ctx.offload, FlowKey::tcp(peer, own)) {
-        // The API's answers are never spliced.
-        (Some(offload), Some(key)) if bound.kind != ServiceKind::Api => {
-            ctx.live.forget_leg(key);
-            offload
-                .track(key)
-                .inspect_err(|error| {
-                    ctx.counters.count(Reason::LimitTracks);
-                    warn!(%error, client = %peer, "no track");
-                })
-                .ok()
-        }
-        _ => None,
-    };
+    if let Some(key) = FlowKey::tcp(peer, own).filter(|_| ctx.offload.is_some()) {
+        ctx.live.forget_leg(key);
+    }
+    // The API's answers are never spliced.
+    let track = if bound.kind == ServiceKind::Api { None } else { legs::track(ctx, peer, own) };
     let syn = match track {
         // One that cannot be had costs a later hand-over, no more.
         Some(_) => Syn::of(&stream, own.ip()).unwrap_or_else(|error| {

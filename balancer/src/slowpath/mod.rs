@@ -59,6 +59,8 @@ pub struct Context {
     pub proxy: Arc<Proxy>,
     pub ports: Arc<PortPool>,
     pub admission: Arc<Admission>,
+    /// Connections that the proxy answers.
+    pub proxied: Arc<Admission>,
     /// `None`: no certificate, no TLS.
     pub tls: Option<Arc<Tls>>,
     /// RTMP chunk size that the origins here announce: told to clients ahead, so that nothing has to change when the

@@ -109,13 +109,7 @@ pub async fn relay(c: &mut Connection, for_good: bool) -> Input {
         let moved = c.relay.pump(&mut c.client.wire, &mut leg.wire);
         show(c, false);
         match moved {
-            Err(error) => {
-                if error.get_ref().is_some_and(|e| e.is::<AnotherRequest>()) {
-                    c.ctx.counters.count(Reason::AnotherRequest);
-                }
-                debug!(client = %c.client.peer, %error, "relay ended");
-                return end(c);
-            }
+            Err(error) => return broken(c, &error),
             Ok(_) if c.relay.to_origin.is_closed() && c.relay.to_client.is_closed() => {
                 show(c, true);
                 return Input::Ended;
@@ -181,6 +175,19 @@ fn end(c: &mut Connection) -> Input {
         leg.reset_on_close();
     }
     Input::Ended
+}
+
+/// A leg failed, or a client said more than it may.
+pub fn broken(c: &mut Connection, error: &io::Error) -> Input {
+    if is_another_request(error) {
+        c.ctx.counters.count(Reason::AnotherRequest);
+    }
+    debug!(client = %c.client.peer, %error, "relay ended");
+    end(c)
+}
+
+pub fn is_another_request(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|e| e.is::<AnotherRequest>())
 }
 
 /// Is this the moment for a hand-over?

@@ -145,18 +145,21 @@ impl System {
     }
 
     fn judge_limits(&self, settings: &Settings, findings: &mut Findings) {
-        let needed = settings.handshakes_max as u64 * FILES_PER_FLOW + FILES_BESIDE;
+        let connections = settings.handshakes_max + settings.http_connections_max;
+        let needed = connections as u64 * FILES_PER_FLOW + FILES_BESIDE;
         match self.files_max {
             Some(limit) if limit < needed => findings.warn(
                 "limits",
-                format!("{limit} open files, but handshakes_max {} can need {needed}", settings.handshakes_max),
-                &format!("LimitNOFILE={needed} in the service, `ulimit -n {needed}`, or lower handshakes_max"),
+                format!("{limit} open files, but handshakes_max and http_connections_max together can need {needed}"),
+                &format!("LimitNOFILE={needed} in the service, `ulimit -n {needed}`, or lower these two"),
             ),
             Some(limit) if settings.xdp_mode == XdpMode::Off => {
                 let flows = (limit.saturating_sub(FILES_BESIDE) / FILES_PER_FLOW).min(settings.flows_max as u64);
                 findings.ok("limits", format!("{limit} open files: up to {flows} relayed flows at a time"));
             }
-            Some(limit) => findings.ok("limits", format!("{limit} open files, {needed} needed for handshakes")),
+            Some(limit) => {
+                findings.ok("limits", format!("{limit} open files, {needed} needed for handshakes and HTTP"))
+            }
             None => findings.ok("limits", "no limit of open files"),
         }
     }

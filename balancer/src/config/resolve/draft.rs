@@ -74,6 +74,8 @@ impl Draft {
                 preamble_bytes_max: 0,
                 handshakes_max: 0,
                 handshakes_per_client_max: 0,
+                http_connections_max: 0,
+                http_connections_per_client_max: 0,
                 relay_buffer_bytes: 0,
                 flows_max: 0,
                 grace_quit_timeout: Duration::ZERO,

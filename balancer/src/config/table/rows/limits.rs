@@ -80,6 +80,25 @@ pub const ROWS: &[Setting] = &[
         ..LIMITS
     },
     Setting {
+        name: "http_connections_max",
+        value: "COUNT",
+        default: "20000",
+        within: Some(("1", "1000000")),
+        help: "HTTP connections whose requests are proxied, also while they wait for the next one; more get a 503.\n\
+               Each needs a file descriptor, and another one while it is answered: `balancer check` compares with the limit.",
+        access: measured!(settings.http_connections_max, COUNT),
+        ..LIMITS
+    },
+    Setting {
+        name: "http_connections_per_client_max",
+        value: "COUNT",
+        default: "1000",
+        within: Some(("1", "1000000")),
+        help: "The same, for one client address.",
+        access: measured!(settings.http_connections_per_client_max, COUNT),
+        ..LIMITS
+    },
+    Setting {
         name: "relay_buffer_bytes",
         value: "BYTES",
         default: "256KiB",
