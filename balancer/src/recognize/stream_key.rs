@@ -47,18 +47,28 @@ impl StreamKey {
         if segments(stream).next().is_none() {
             return Err(StreamKeyError::EmptyStream);
         }
-        Self::from_path(host, &format!("{}/{stream}", without_query(app)))
+        Self::from_segments(host, segments(without_query(app)).chain(segments(stream)))
     }
 
     /// As [`StreamKey::new`], with app and stream still one path: `/live/room/cam`.
     pub fn from_path(host: &str, path: &str) -> Result<Self, StreamKeyError> {
-        let path = without_query(path);
-        let mut app: Vec<&str> = segments(path).collect();
-        let stream = app.pop().ok_or(StreamKeyError::EmptyStream)?;
+        Self::from_segments(host, segments(without_query(path)))
+    }
+
+    /// Each request of HLS makes several keys: no memory is taken but theirs.
+    fn from_segments<'a>(host: &str, segments: impl Iterator<Item = &'a str>) -> Result<Self, StreamKeyError> {
+        let (mut app, mut stream) = (String::new(), None);
+        for segment in segments {
+            if let Some(before) = stream.replace(segment) {
+                app.push_str(if app.is_empty() { "" } else { "/" });
+                app.push_str(before);
+            }
+        }
+        let stream = stream.ok_or(StreamKeyError::EmptyStream)?;
         if app.is_empty() {
             return Err(StreamKeyError::EmptyApp);
         }
-        let key = Self { vhost: vhost_of(host), app: app.join("/"), stream: stream.to_owned() };
+        let key = Self { vhost: vhost_of(host), app, stream: stream.to_owned() };
         let len = key.vhost.len() + 1 + key.app.len() + 1 + key.stream.len();
         if len > Self::LEN_MAX {
             return Err(StreamKeyError::TooLong { len });

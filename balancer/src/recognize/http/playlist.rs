@@ -4,7 +4,7 @@
 //! RFC 8216 section 4.1 for lines, 4.2 for attributes; low-latency tags need no care of their own, for their URIs stand
 //! in an attribute of the same name.
 
-use super::names::{self, MARK};
+use super::names::{self, Kind, MARK};
 use super::percent;
 use crate::recognize::StreamKey;
 
@@ -19,7 +19,8 @@ pub fn rewrite(playlist: &str, host: &str, path: &str, key: &StreamKey) -> Optio
     if path.len() > PATH_LEN_MAX {
         return None;
     }
-    let mut rewriter = Rewriter { host, path, key, mark: None, out: String::new(), copied: 0, playlist };
+    let mut rewriter =
+        Rewriter { host, path, key, mark: None, leads_back: None, out: String::new(), copied: 0, playlist };
     let mut start = bom;
     for line in lines.split_inclusive('\n') {
         rewriter.line(start, line.trim_end_matches(['\n', '\r']));
@@ -34,14 +35,16 @@ struct Rewriter<'a> {
     key: &'a StreamKey,
     /// Made with the first URI that needs it.
     mark: Option<String>,
+    /// What is around the number of the last URI that stayed as it was.
+    leads_back: Option<(&'a str, &'a str)>,
     playlist: &'a str,
     out: String,
     /// How much of `playlist` is in `out`.
     copied: usize,
 }
 
-impl Rewriter<'_> {
-    fn line(&mut self, start: usize, line: &str) {
+impl<'a> Rewriter<'a> {
+    fn line(&mut self, start: usize, line: &'a str) {
         if !line.starts_with('#') {
             let uri = line.trim();
             self.uri(start + line.len() - line.trim_start().len(), uri);
@@ -51,7 +54,7 @@ impl Rewriter<'_> {
     }
 
     /// `URI="…"` where a name may stand: inside of another attribute's quotes it is text.
-    fn attributes(&mut self, start: usize, line: &str) {
+    fn attributes(&mut self, start: usize, line: &'a str) {
         let mut at = line.find(':').map_or(line.len(), |colon| colon + 1);
         while let Some(rest) = line.get(at..).filter(|rest| !rest.is_empty()) {
             let Some(equals) = rest.find(['=', ',']) else { return };
@@ -73,7 +76,11 @@ impl Rewriter<'_> {
         }
     }
 
-    fn uri(&mut self, start: usize, uri: &str) {
+    fn uri(&mut self, start: usize, uri: &'a str) {
+        let around = around_number(uri);
+        if around.is_some() && around == self.leads_back {
+            return;
+        }
         let (address, _fragment) = uri.split_once('#').unwrap_or((uri, ""));
         let (place, query) = match address.split_once('?') {
             Some((place, query)) => (place, Some(query)),
@@ -81,6 +88,7 @@ impl Rewriter<'_> {
         };
         let Some(path) = self.resolve(place) else { return };
         if names::mark(query).is_some() || names::leads_back(self.key, self.host, &path, query) {
+            self.leads_back = around.filter(|_| names::kind(&path) == Kind::Segment);
             return;
         }
         let mark = self.mark.get_or_insert_with(|| format!("{MARK}={}", percent::encode(&self.key.to_string())));
@@ -128,6 +136,16 @@ impl Rewriter<'_> {
         self.out.push_str(&self.playlist[self.copied..]);
         Some(self.out)
     }
+}
+
+/// A name before and behind the number that it ends in, set apart from the rest by a separator: whether a segment leads
+/// back does not hang on such a number, and mostly the segments of a playlist differ in nothing else.
+fn around_number(uri: &str) -> Option<(&str, &str)> {
+    let path = &uri[..uri.find(['?', '#']).unwrap_or(uri.len())];
+    let dot = path.rfind('.').filter(|dot| !path[*dot..].contains('/') && !path.contains('%'))?;
+    let before = path[..dot].trim_end_matches(|digit: char| digit.is_ascii_digit());
+    let name = before.strip_suffix(['-', '_']).filter(|name| !name.is_empty() && !name.ends_with('/'))?;
+    (before.len() < dot).then(|| (&before[..name.len() + 1], &uri[dot..]))
 }
 
 /// What stands before a colon in `seg:1.ts` is one too, RFC 3986 section 4.2: nobody will ask us for it.

@@ -1,6 +1,7 @@
 //! Playlists, as packagers write them.
 
 use super::*;
+use crate::recognize::StreamKey;
 
 /// Asked for under `path` for `live/s1`; what is in `⟨⟩` is expected to have been put in.
 #[track_caller]
@@ -91,5 +92,25 @@ fn what_is_no_playlist_is_left_alone() {
         "#EXTM3U\n# URI=\"x\"\n",
     ] {
         assert_eq!(playlist::rewrite(text, "h", "/hls/s1.m3u8", &key), None, "{text}");
+    }
+}
+
+/// What was found out about one URI is believed of the next ones that differ in their number alone.
+#[test]
+fn every_uri_is_judged_as_if_it_were_the_only_one() {
+    const NAMES: [&str; 12] =
+        ["s1-", "s1_", "s1", "_", "s1-x-", "seg-", "sub/s1-", "%5f", "../live/s1-", "s1.-", "s-1-", "/live/s1-"];
+    const ENDS: [&str; 6] = [".ts", ".m4s", ".m3u8", ".ts?a=1", ".flv", "/a.ts"];
+    for stream in ["s1", "s1_1", "_1", "s1-1", "s1-", "s"] {
+        let key = StreamKey::new("h", "live", stream).unwrap();
+        let rewritten = |lines: &str| {
+            let text = format!("#EXTM3U\n{lines}");
+            playlist::rewrite(&text, "h", "/live/s1.m3u8", &key).unwrap_or(text)
+        };
+        for (name, end) in NAMES.iter().flat_map(|name| ENDS.map(|end| (name, end))) {
+            let lines: Vec<String> = ["1", "2", "10", "11", "021"].map(|n| format!("{name}{n}{end}\n")).into();
+            let alone = lines.iter().map(|line| rewritten(line).split_off("#EXTM3U\n".len())).collect::<String>();
+            assert_eq!(rewritten(&lines.concat()), format!("#EXTM3U\n{alone}"), "{stream}");
+        }
     }
 }
