@@ -4,6 +4,7 @@ use super::{Question, Verdict};
 use crate::flow::Role;
 use crate::recognize::StreamKey;
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,11 +18,16 @@ pub const DENIED_FOR: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 
 pub const UNKNOWN_FOR: Duration = Duration::from_secs(1);
 const ENTRIES_MAX: usize = 65_536;
 
-type Who = (IpAddr, Role, Arc<StreamKey>);
-type Entry = Arc<tokio::sync::Mutex<Remembered>>;
+/// The last is of the query; `None` is for segments.
+type Who = (IpAddr, Role, Arc<StreamKey>, Option<u64>);
+pub type Entry = Arc<tokio::sync::Mutex<Remembered>>;
 
 #[derive(Default)]
-pub struct Memory(Mutex<Entries>);
+pub struct Memory {
+    entries: Mutex<Entries>,
+    /// Queries may be long; its keys are nobody's to know.
+    queries: RandomState,
+}
 
 #[derive(Default)]
 struct Entries {
@@ -31,10 +37,20 @@ struct Entries {
 }
 
 impl Memory {
-    pub fn of(&self, question: &Question) -> Entry {
-        let who = (question.client.ip().to_canonical(), question.role, question.key.clone());
+    /// What was said of this very query.
+    pub fn of_query(&self, question: &Question) -> Entry {
+        self.of(question, Some(self.queries.hash_one(&question.query)))
+    }
+
+    /// What was said last of a playlist, whatever its query was.
+    pub fn of_segments(&self, question: &Question) -> Entry {
+        self.of(question, None)
+    }
+
+    fn of(&self, question: &Question, query: Option<u64>) -> Entry {
+        let who = (question.client.ip().to_canonical(), question.role, question.key.clone(), query);
         // Each statement leaves it whole.
-        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(entry) = entries.by_who.get(&who) {
             return entry.clone();
         }
@@ -51,7 +67,7 @@ impl Memory {
 
     #[cfg(test)]
     pub fn len(&self) -> usize {
-        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         assert_eq!(entries.by_who.len(), entries.order.len());
         entries.order.len()
     }

@@ -4,7 +4,8 @@
 //!
 //! Status 200 with `0` or `{"code":0}` allows; any other answer denies, and no answer is what `auth_failure` says it is.
 //! Who asks for a stream of its own connection asks each time ([`Authorizer::ask`]). A player of HLS makes a request
-//! every few seconds, and only the first may carry the token: [`Authorizer::ask_cached`] remembers.
+//! every few seconds: [`Authorizer::ask_cached`] remembers what was said of its playlist, and [`Authorizer::ask_for_segment`]
+//! lends that to segments, which carry no token.
 
 mod hook;
 mod memory;
@@ -17,11 +18,12 @@ use crate::flow::{Protocol, Role};
 use crate::recognize::StreamKey;
 use balancer_common::abi::Reason;
 use hook::{Hook, Reply};
-use memory::{ALLOWED_FOR, DENIED_FOR, Memory, UNKNOWN_FOR};
+use memory::{ALLOWED_FOR, DENIED_FOR, Entry, Memory, Remembered, UNKNOWN_FOR};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
+use tokio::sync::MutexGuard;
 
 /// Who wants what.
 #[derive(Clone, Debug)]
@@ -63,6 +65,7 @@ impl Verdict {
 pub struct Authorizer {
     hook: Option<Hook>,
     failure: AuthFailure,
+    timeout: Duration,
     memory: Memory,
     counters: Arc<Counters>,
     /// It did not answer the last time: that is said once, not for every client.
@@ -72,7 +75,12 @@ pub struct Authorizer {
 impl Authorizer {
     pub fn new(settings: &Settings, counters: Arc<Counters>) -> Self {
         let hook = settings.auth_hook.as_ref().map(|url| Hook::new(url, settings.auth_timeout));
-        Self { hook, failure: settings.auth_failure, counters, ..Self::default() }
+        Self { hook, failure: settings.auth_failure, timeout: settings.auth_timeout, counters, ..Self::default() }
+    }
+
+    /// Whether there is anybody to ask.
+    pub const fn asks(&self) -> bool {
+        self.hook.is_some()
     }
 
     /// Asks every time. Waits no longer than `auth_timeout`.
@@ -83,14 +91,33 @@ impl Authorizer {
         verdict
     }
 
-    /// For requests of which a viewer makes many: one question for each client address and stream, its answer
-    /// remembered for a while. Once allowed, requests without a query (segments) are taken as if they
-    /// had the one that was.
-    pub async fn ask_cached(&self, mut question: Question) -> Verdict {
+    /// For requests of which a viewer makes many: one question for each client address, stream and query, its answer
+    /// remembered for a while.
+    pub async fn ask_cached(&self, question: Question) -> Verdict {
         let Some(hook) = &self.hook else { return Verdict::Allowed };
-        let remembered = self.memory.of(&question);
-        // Whoever else wants to know the same waits for the one answer; each question has its time limit.
-        let mut remembered = remembered.lock().await;
+        // Whoever else wants to know the same waits for the one answer.
+        let remembered = self.memory.of_query(&question);
+        let Some(mut remembered) = self.turn(&remembered).await else { return self.too_many() };
+        if let Some(verdict) = remembered.verdict("") {
+            self.count(&verdict);
+            return verdict;
+        }
+        let (verdict, for_how_long) = self.judge(hook.ask(&question).await);
+        self.count(&verdict);
+        remembered.remember(String::new(), verdict.clone(), for_how_long);
+        drop(remembered);
+        let for_segments = self.memory.of_segments(&question);
+        if let Some(mut for_segments) = self.turn(&for_segments).await {
+            for_segments.remember(question.query, verdict.clone(), for_how_long);
+        }
+        verdict
+    }
+
+    /// Segments name no token, or one of their own making: whoever has a playlist has its segments too.
+    pub async fn ask_for_segment(&self, mut question: Question) -> Verdict {
+        let Some(hook) = &self.hook else { return Verdict::Allowed };
+        let remembered = self.memory.of_segments(&question);
+        let Some(mut remembered) = self.turn(&remembered).await else { return self.too_many() };
         if let Some(verdict) = remembered.verdict(&question.query) {
             self.count(&verdict);
             return verdict;
@@ -101,6 +128,17 @@ impl Authorizer {
         let (verdict, for_how_long) = self.judge(hook.ask(&question).await);
         self.count(&verdict);
         remembered.remember(question.query, verdict.clone(), for_how_long);
+        verdict
+    }
+
+    /// `None` when those before have taken all the time there is.
+    async fn turn<'a>(&self, entry: &'a Entry) -> Option<MutexGuard<'a, Remembered>> {
+        tokio::time::timeout(self.timeout, entry.lock()).await.ok()
+    }
+
+    fn too_many(&self) -> Verdict {
+        let (verdict, _) = self.judge(Reply::None("too many questions about one client at once".to_owned()));
+        self.count(&verdict);
         verdict
     }
 
@@ -141,7 +179,13 @@ impl Authorizer {
 impl Default for Authorizer {
     /// Without a hook: everybody may have everything.
     fn default() -> Self {
-        let counters = Arc::default();
-        Self { hook: None, failure: AuthFailure::Deny, memory: Memory::default(), counters, is_failing: false.into() }
+        Self {
+            hook: None,
+            failure: AuthFailure::Deny,
+            timeout: Duration::ZERO,
+            memory: Memory::default(),
+            counters: Arc::default(),
+            is_failing: false.into(),
+        }
     }
 }
