@@ -93,7 +93,7 @@ pub fn lease_stream(
 
 /// By one of the keys; by the word of an origin that knows no vhosts (see `twin` of connections); by a viewer's choice; or
 /// by a stream's name where that is the only one of its name in the vhost: nginx-rtmp has `/hls/s1.m3u8` for `live/s1`.
-fn meant<'a>(registry: &Registry, streams: &'a Streams, keys: &[StreamKey]) -> Option<(&'a Stream, Mapping)> {
+pub fn meant<'a>(registry: &Registry, streams: &'a Streams, keys: &[StreamKey]) -> Option<(&'a Stream, Mapping)> {
     let mapped = |stream: &'a Stream| {
         let mapping = stream.mapping.filter(|mapping| registry.is_current(mapping.placed_on()))?;
         Some((stream, mapping))

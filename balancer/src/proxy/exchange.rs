@@ -7,6 +7,7 @@ use super::failure::Failure;
 use super::headers::{self, Forwarded};
 use super::origins::{Asked, Failed, OriginError, Target};
 use super::playing::Playing;
+use super::subject::{Subject, host};
 use super::{Client, Proxy, api, playlist};
 use crate::auth::Question;
 use crate::flow::{Protocol, Role};
@@ -16,10 +17,9 @@ use crate::recognize::http::{self as recognizer, Kind};
 use crate::registry::ConnectFailure;
 use crate::telemetry::{HttpKind, OriginResult};
 use balancer_common::abi::ServiceKind;
-use http::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::header::{ACCEPT_ENCODING, CONNECTION, HOST, HeaderValue, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
 use http::{Request, Response, Uri};
-use http_body::Body;
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -35,12 +35,6 @@ pub struct Exchange<'a> {
 
 /// Origins that are tried for one request.
 const ORIGINS_MAX: usize = 3;
-
-/// What a request is about, as far as its head tells.
-struct Subject {
-    kind: Kind,
-    keys: Vec<StreamKey>,
-}
 
 impl<'a> Exchange<'a> {
     pub fn new(proxy: &'a Arc<Proxy>, client: Client, playing: Arc<Playing>) -> Self {
@@ -67,17 +61,16 @@ impl<'a> Exchange<'a> {
 
     async fn dispatch(&self, request: Request<Incoming>) -> (HttpKind, Response<Answer>) {
         let is_api = self.client.service == ServiceKind::Api;
-        let (request, subject) = match is_api {
-            true => match api::answer(self.proxy, &self.client, request).await {
+        let negotiates = api::negotiation(request.uri().path()).is_some();
+        let own = if is_api { None } else { Some(Subject::of(&request, &self.proxy.store)) };
+        // SRS may serve negotiations on its HTTP port: they name their stream in their bodies there, too.
+        let (request, subject) = match own {
+            Some(Ok(subject)) if !negotiates => (request.map(Outgoing::of), subject),
+            Some(Err(failure)) => return (HttpKind::Other, failure.answer()),
+            _ => match api::answer(self.proxy, &self.client, request).await {
                 Answered::Here(response) => return (HttpKind::Api, response),
-                Answered::Elsewhere { request, key } => {
-                    (request, Subject { kind: Kind::Other, keys: key.into_iter().collect() })
-                }
+                Answered::Elsewhere { request, key } => (request, Subject::of_call(key, negotiates)),
             },
-            false => {
-                let subject = subject(&request);
-                (request.map(Outgoing::of), subject)
-            }
         };
         let kind = if is_api { HttpKind::Api } else { counted_as(subject.kind) };
         if let Some(files) = &self.proxy.files
@@ -98,18 +91,18 @@ impl<'a> Exchange<'a> {
     }
 
     async fn proxied(&self, request: Request<Outgoing>, subject: &Subject) -> Result<Response<Answer>, Failure> {
-        let mut request = self.outgoing(request);
         let is_preflight = headers::is_preflight(request.method(), request.headers());
+        if !is_preflight {
+            self.authorize(&request, subject).await?;
+        }
+        let mut request = self.outgoing(request);
         let playlist = (subject.kind == Kind::Playlist).then(|| {
             request.headers_mut().remove(ACCEPT_ENCODING);
-            (host(request.headers()).to_owned(), request.uri().path().to_owned())
+            (host(&request).to_owned(), request.uri().path().to_owned())
         });
         let mut exclude = Vec::new();
         loop {
             let placed = self.place(&request, subject, &exclude).await?;
-            if !is_preflight {
-                self.authorize(&request, subject, &placed).await?;
-            }
             match self.ask(&placed.placement, request).await {
                 Ok(Asked { mut response, own, .. }) => {
                     let is_good = response.status().is_success() && !is_preflight;
@@ -130,27 +123,34 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// Asks the hook who may play; for what is no stream's, nobody is asked.
-    async fn authorize(
-        &self,
-        request: &Request<Outgoing>,
-        subject: &Subject,
-        placed: &RequestPlaced,
-    ) -> Result<(), Failure> {
-        let guessed = || subject.keys.first().filter(|_| subject.kind != Kind::Other).cloned().map(Arc::new);
-        let Some(key) = placed.stream.clone().or_else(guessed) else { return Ok(()) };
+    /// Asks the hook about every stream that the request may be for. What can be none is everybody's.
+    async fn authorize(&self, request: &Request<Outgoing>, subject: &Subject) -> Result<(), Failure> {
+        let authorizer = &self.proxy.authorizer;
+        if !authorizer.asks() {
+            return Ok(());
+        }
         let (uri, via) = (request.uri(), &self.client.via);
         let scheme = if via.tls { "https" } else { "http" };
-        let question = Question {
-            role: Role::Play,
-            protocol: subject.protocol().unwrap_or(Protocol::Http),
-            key,
-            client: via.client,
-            query: uri.query().unwrap_or_default().to_owned(),
-            url: format!("{scheme}://{}{}", host(request.headers()), uri.path()),
-        };
-        let verdict = self.proxy.authorizer.ask_cached(question).await;
-        if verdict.is_allowed() { Ok(()) } else { Err(Failure::Denied) }
+        let role = api::role(request.method(), uri.path());
+        for key in subject.judged(&self.proxy.store)? {
+            let question = Question {
+                role,
+                protocol: subject.protocol().unwrap_or(Protocol::Http),
+                key,
+                client: via.client,
+                query: uri.query().map(recognizer::without_mark).unwrap_or_default().into_owned(),
+                url: format!("{scheme}://{}{}", host(request), uri.path()),
+            };
+            let verdict = match (role, subject.kind) {
+                (Role::Publish, _) => authorizer.ask(question).await,
+                (Role::Play, Kind::Segment) => authorizer.ask_for_segment(question).await,
+                (Role::Play, _) => authorizer.ask_cached(question).await,
+            };
+            if !verdict.is_allowed() {
+                return Err(Failure::Denied);
+            }
+        }
+        Ok(())
     }
 
     async fn place(
@@ -254,17 +254,6 @@ impl<'a> Exchange<'a> {
     }
 }
 
-impl Subject {
-    /// Segments look alike: what was asked for before them says it.
-    fn protocol(&self) -> Option<Protocol> {
-        match self.kind {
-            Kind::Playlist => Some(Protocol::Hls),
-            Kind::Manifest => Some(Protocol::Http),
-            Kind::Segment | Kind::Other => None,
-        }
-    }
-}
-
 /// What a player begins with.
 fn is_first(kind: Kind) -> bool {
     matches!(kind, Kind::Playlist | Kind::Manifest)
@@ -277,16 +266,6 @@ const fn counted_as(kind: Kind) -> HttpKind {
         Kind::Segment => HttpKind::Segment,
         Kind::Other => HttpKind::Other,
     }
-}
-
-fn subject<B: Body>(request: &Request<B>) -> Subject {
-    let uri = request.uri();
-    let host = uri.authority().map_or_else(|| host(request.headers()), |authority| authority.as_str());
-    Subject { kind: recognizer::kind(uri.path()), keys: recognizer::candidates(host, uri.path(), uri.query()) }
-}
-
-fn host(headers: &HeaderMap) -> &str {
-    headers.get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default()
 }
 
 fn origin_form(uri: Uri) -> Uri {

@@ -15,6 +15,8 @@ pub enum Failure {
     NoOrigin(#[from] PlaceError),
     #[error("this stream is not for you")]
     Denied,
+    #[error("the request may be read as one for another stream")]
+    Ambiguous,
     #[error("the origin failed: {0}")]
     Origin(#[from] OriginError),
 }
@@ -23,6 +25,7 @@ impl Failure {
     fn status(&self) -> StatusCode {
         match self {
             Self::Denied => StatusCode::FORBIDDEN,
+            Self::Ambiguous => StatusCode::BAD_REQUEST,
             Self::NoOrigin(_) | Self::Origin(OriginError::Busy | OriginError::Local(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }

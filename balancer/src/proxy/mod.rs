@@ -17,6 +17,7 @@ mod patience;
 mod playing;
 mod playlist;
 mod refused;
+mod subject;
 mod window;
 
 #[cfg(test)]

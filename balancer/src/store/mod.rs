@@ -17,7 +17,7 @@ pub use view::{OriginView, StreamView};
 use crate::config::{DefaultOrigin, Policy};
 use crate::counters::Counters;
 use crate::placement::{
-    LEASED_MAX, Loads, PlaceError, PlaceRequest, Placement, Placer, RequestPlace, RequestPlaced, lease_stream,
+    LEASED_MAX, Loads, PlaceError, PlaceRequest, Placement, Placer, RequestPlace, RequestPlaced, lease_stream, meant,
     place_request,
 };
 use crate::recognize::StreamKey;
@@ -123,6 +123,12 @@ impl Store {
     /// Whether a stream is on some origin.
     pub fn is_placed(&self, key: &StreamKey) -> bool {
         self.lock().streams.get(key).is_some_and(|stream| stream.mapping.is_some())
+    }
+
+    /// The stream that a request with these keys means, if there is one.
+    pub fn meant(&self, keys: &[StreamKey]) -> Option<Arc<StreamKey>> {
+        let state = self.lock();
+        meant(&state.registry, &state.streams, keys).map(|(stream, _)| stream.key.clone())
     }
 
     /// Answers whether the origin died of it.

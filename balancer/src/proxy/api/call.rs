@@ -1,7 +1,8 @@
 //! What a request to the HTTP API means for a cluster. Pure.
 
+use crate::flow::Role;
 use crate::recognize::StreamKey;
-use crate::recognize::http::key_of_query;
+use crate::recognize::http::{is_ambiguous, key_of_query};
 use crate::recognize::rtmp::host_of;
 use http::{Method, Uri};
 use percent_encoding::percent_decode_str;
@@ -57,7 +58,7 @@ impl List {
 pub fn call(method: &Method, uri: &Uri) -> Call {
     let reads = matches!(*method, Method::GET | Method::HEAD);
     let path = uri.path().trim_end_matches('/');
-    if *method == Method::POST && matches!(path, "/rtc/v1/publish" | "/rtc/v1/play") && named(uri).is_none() {
+    if *method != Method::OPTIONS && negotiation(uri.path()).is_some_and(|name| matches!(&*name, "publish" | "play")) {
         return Call::Negotiation;
     }
     let Some(rest) = path.strip_prefix("/api/v1/") else { return Call::Other };
@@ -81,23 +82,48 @@ fn is_id(id: &str) -> bool {
     !id.is_empty() && id.len() <= LEN_MAX && id.bytes().all(is_plain)
 }
 
-/// The stream that a request names: by `app=` and `stream=`, as WHIP and WHEP do, or in the `streamurl` of the JSON body
-/// of `/rtc/v1/publish` and `/rtc/v1/play`. `host` is the one that was asked.
-pub fn names_stream(host: &str, uri: &Uri, body: &[u8]) -> Option<StreamKey> {
-    if let Some(key) = key_of_query(host, uri.query()) {
-        return Some(key);
-    }
-    let body: Value = serde_json::from_slice(body).ok()?;
-    let url = body.get("streamurl")?.as_str()?;
-    let (_, rest) = url.split_once("://")?;
-    let path = rest.split(['?', '#']).next()?.split_once('/')?.1;
-    let path = percent_decode_str(path).decode_utf8().ok()?;
-    StreamKey::from_path(host_of(url, ""), path.trim_end_matches(".flv")).ok()
+/// The name of a call of WebRTC: `whip` of `/rtc/v1/whip/`.
+pub fn negotiation(path: &str) -> Option<String> {
+    let path = percent_decode_str(path).decode_utf8().ok()?.to_ascii_lowercase();
+    let mut names = path.split('/').filter(|name| !matches!(*name, "" | "."));
+    (names.next() == Some("rtc") && names.next() == Some("v1")).then(|| names.next().unwrap_or_default().to_owned())
 }
 
-/// By its query alone.
-fn named(uri: &Uri) -> Option<StreamKey> {
-    key_of_query("", uri.query())
+/// Whether it is to change something: those who play by WebRTC make an offer, too.
+pub fn role(method: &Method, path: &str) -> Role {
+    match negotiation(path).as_deref() {
+        Some("play" | "whep" | "whep-play" | "whip-play") => Role::Play,
+        Some("publish" | "whip") => Role::Publish,
+        _ if matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS) => Role::Play,
+        _ => Role::Publish,
+    }
+}
+
+/// The request names two streams, or one in a way that may be read otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ambiguous;
+
+/// The stream that a request names: by `app=` and `stream=`, as WHIP and WHEP do, or in the `streamurl` of the JSON body
+/// of `/rtc/v1/publish` and `/rtc/v1/play`. `host` is the one that was asked.
+pub fn names_stream(host: &str, uri: &Uri, body: &[u8]) -> Result<Option<StreamKey>, Ambiguous> {
+    if is_ambiguous("", uri.query()) {
+        return Err(Ambiguous);
+    }
+    match (key_of_query(host, uri.query()), key_of_body(body)?) {
+        (Some(query), Some(body)) if query != body => Err(Ambiguous),
+        (query, body) => Ok(query.or(body)),
+    }
+}
+
+fn key_of_body(body: &[u8]) -> Result<Option<StreamKey>, Ambiguous> {
+    let Ok(body) = serde_json::from_slice::<Value>(body) else { return Ok(None) };
+    let Some(url) = body.get("streamurl").and_then(Value::as_str) else { return Ok(None) };
+    if is_ambiguous("", url.split_once('?').map(|(_, query)| query)) {
+        return Err(Ambiguous);
+    }
+    let path = url.split_once("://").and_then(|(_, rest)| rest.split(['?', '#']).next()?.split_once('/'));
+    let path = path.and_then(|(_, path)| percent_decode_str(path).decode_utf8().ok());
+    Ok(path.and_then(|path| StreamKey::from_path(host_of(url, ""), path.trim_end_matches(".flv")).ok()))
 }
 
 /// `start` and `count`, as SRS reads them: what is no number is 0, and 0 is not said.
@@ -155,7 +181,8 @@ mod tests {
             ("POST", "/api/v1/raw/", Call::Raw),
             ("POST", "/rtc/v1/publish/", Call::Negotiation),
             ("POST", "/rtc/v1/play", Call::Negotiation),
-            ("POST", "/rtc/v1/play/?app=live&stream=a", Call::Other),
+            ("POST", "/rtc/v1/play/?app=live&stream=a", Call::Negotiation),
+            ("POST", "//rtc/%761/./Publish", Call::Negotiation),
             ("POST", "/rtc/v1/whip/?app=live&stream=a", Call::Other),
             ("OPTIONS", "/api/v1/raw", Call::Other),
             ("OPTIONS", "/api/v1/streams", Call::Other),
@@ -173,7 +200,7 @@ mod tests {
     #[test]
     fn a_stream_is_named_by_query_or_by_body() {
         let key = |host: &str, uri: &str, body: &str| {
-            names_stream(host, &uri.parse().unwrap(), body.as_bytes()).map(|key| key.to_string())
+            names_stream(host, &uri.parse().unwrap(), body.as_bytes()).unwrap().map(|key| key.to_string())
         };
         let named = |uri: &str| key("192.0.2.10:1985", uri, "");
         assert_eq!(named("/rtc/v1/whip/?app=live&stream=a").unwrap(), "__defaultVhost__/live/a");
@@ -188,6 +215,44 @@ mod tests {
             assert_eq!(offered(nothing), None, "{nothing}");
         }
         assert_eq!(key("x", "/rtc/v1/play/", "not JSON"), None);
+    }
+
+    #[test]
+    fn two_streams_are_none() {
+        let named = |uri: &str, url: &str| {
+            names_stream("h", &uri.parse().unwrap(), format!(r#"{{"streamurl":"{url}"}}"#).as_bytes())
+        };
+        let own = "/rtc/v1/play/?app=live&stream=a";
+        assert_eq!(named(own, "webrtc://192.0.2.10/live/a").unwrap().unwrap().stream(), "a");
+        for url in [
+            "webrtc://192.0.2.10/live/b",
+            "webrtc://192.0.2.10/live/a?vhost=b.com",
+            "webrtc://h/live/a?vhost=a&vhost=b",
+        ] {
+            assert_eq!(named(own, url), Err(Ambiguous), "{url}");
+        }
+        for more in
+            ["&stream=b", ";stream=b", "&x=1;stream=b", "&%73tream=b", "&app=live", "&vhost=a&vhost=b", ",app=b"]
+        {
+            assert_eq!(named(&format!("{own}{more}"), ""), Err(Ambiguous), "{more}");
+        }
+    }
+
+    #[test]
+    fn who_plays_makes_an_offer_too() {
+        for (method, path, role) in [
+            ("POST", "/rtc/v1/whip/", Role::Publish),
+            ("POST", "/rtc/v1/publish", Role::Publish),
+            ("DELETE", "/rtc/v1/whip/", Role::Publish),
+            ("POST", "/rtc/v1/whep/", Role::Play),
+            ("POST", "/rtc/v1/play/", Role::Play),
+            ("POST", "//rtc/v1/%77hip", Role::Publish),
+            ("GET", "/api/v1/authors", Role::Play),
+            ("POST", "/live/cam.flv", Role::Publish),
+            ("HEAD", "/live/cam.flv", Role::Play),
+        ] {
+            assert_eq!(super::role(&method.parse().unwrap(), path), role, "{method} {path}");
+        }
     }
 
     #[test]

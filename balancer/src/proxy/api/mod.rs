@@ -15,7 +15,7 @@ mod merge;
 #[cfg(test)]
 mod tests;
 
-pub use call::names_stream;
+pub use call::{names_stream, negotiation, role};
 
 use super::body::Outgoing;
 use super::headers::allow_reading;
@@ -23,7 +23,7 @@ use super::{Answer, Client, Proxy};
 use crate::recognize::StreamKey;
 use ask::Question;
 use bytes::Bytes;
-use call::{Call, List, Window, call};
+use call::{Ambiguous, Call, List, Window, call};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
@@ -53,15 +53,15 @@ pub enum Answered {
 
 pub async fn answer(proxy: &Arc<Proxy>, client: &Client, request: Request<Incoming>) -> Answered {
     match call(request.method(), request.uri()) {
-        Call::Other => {
-            let key = names_stream(&host(&request), request.uri(), &[]);
-            Answered::Elsewhere { request: request.map(Outgoing::of), key }
-        }
+        Call::Other => match names_stream(&host(&request), request.uri(), &[]) {
+            Ok(key) => Answered::Elsewhere { request: request.map(Outgoing::of), key },
+            Err(ambiguous) => Answered::Here(two_streams(ambiguous)),
+        },
         Call::Negotiation => match whole(request).await {
-            Ok((request, body)) => {
-                let key = names_stream(&host(&request), request.uri(), &body);
-                Answered::Elsewhere { request: request.map(|()| Outgoing::from(body)), key }
-            }
+            Ok((request, body)) => match names_stream(&host(&request), request.uri(), &body) {
+                Ok(key) => Answered::Elsewhere { request: request.map(|()| Outgoing::from(body)), key },
+                Err(ambiguous) => Answered::Here(two_streams(ambiguous)),
+            },
             Err(refusal) => Answered::Here(refusal),
         },
         call => Answered::Here(match tokio::time::timeout(WAIT_MAX, QUESTIONS.acquire()).await {
@@ -131,6 +131,10 @@ async fn whole(request: Request<Incoming>) -> Result<(Request<()>, Bytes), Respo
         Ok(Err(_)) => Err(refusal(StatusCode::BAD_REQUEST, "the body is cut off")),
         Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "the body takes too long")),
     }
+}
+
+fn two_streams(Ambiguous: Ambiguous) -> Response<Answer> {
+    refusal(StatusCode::BAD_REQUEST, "the request may be read as one for another stream")
 }
 
 fn refusal(status: StatusCode, error: &str) -> Response<Answer> {

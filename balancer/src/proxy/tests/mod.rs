@@ -1,5 +1,6 @@
 //! Tests of the proxied part of HTTP: clients over in-memory streams, origins on loopback.
 
+mod asking;
 mod files;
 mod intake;
 mod limits;

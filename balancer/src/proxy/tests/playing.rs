@@ -146,5 +146,5 @@ async fn a_stream_is_not_for_everybody_where_a_hook_decides() {
     for path in ["/live/a.m3u8?token=x", "/live/a-1.ts", "/live/unknown.m3u8"] {
         assert!(get(&mut client, path).await.starts_with("HTTP/1.1 403 "), "{path}");
     }
-    assert!(get(&mut client, "/players/index.html").await.starts_with("HTTP/1.1 200 "), "nobody's stream");
+    assert!(get(&mut client, "/player.html").await.starts_with("HTTP/1.1 200 "), "nobody's stream");
 }

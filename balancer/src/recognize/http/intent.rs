@@ -21,8 +21,9 @@ pub enum Intent {
 /// `is_known_stream` settles whether a `.ts` that looks like a segment is a stream after all.
 pub fn intent(head: &Head, is_known_stream: impl Fn(&StreamKey) -> bool) -> Result<Intent, StreamKeyError> {
     let role = match (head.method, head.body) {
+        (Method::Get, Body::None) if offers_to_publish(head) => Role::Publish,
         (Method::Get, Body::None) => Role::Play,
-        // A push has no length: one that has is a file.
+        // One that has a length ends: whoever comes after it on its connection is not its origin's.
         (Method::Post | Method::Put, Body::Chunked) => Role::Publish,
         _ => return Ok(Intent::Other),
     };
@@ -37,10 +38,11 @@ pub fn intent(head: &Head, is_known_stream: impl Fn(&StreamKey) -> bool) -> Resu
         () => return Ok(Intent::Other),
     };
     let (host, query) = (head.host(), head.query());
-    let key = match names::query_key(host, query) {
-        Some(named) => named,
-        None => names::path_key(host, head.path(), query),
-    };
+    if names::is_ambiguous(head.path(), query) {
+        return Err(StreamKeyError::NotCanonical);
+    }
+    let by_query = || names::query_key(host, query).filter(|_| file.extension.is_empty());
+    let key = names::path_key(host, head.path(), query).or_else(|error| by_query().unwrap_or(Err(error)));
     let key = match key {
         // Some other service behind a WebSocket.
         Err(_) if file.extension.is_empty() => return Ok(Intent::Other),
@@ -50,6 +52,13 @@ pub fn intent(head: &Head, is_known_stream: impl Fn(&StreamKey) -> bool) -> Resu
         return Ok(Intent::Other);
     }
     Ok(Intent::Media { key, protocol, role, upgrade })
+}
+
+/// By the names that node-media-server has for it.
+fn offers_to_publish(head: &Head) -> bool {
+    let is = |offered: &[u8]| ["post", "publisher"].iter().any(|name| offered.eq_ignore_ascii_case(name.as_bytes()));
+    let mut offers = head.headers("Sec-WebSocket-Protocol").flat_map(|value| value.split(|byte| *byte == b','));
+    head.wants_upgrade() && offers.any(|offered| is(offered.trim_ascii()))
 }
 
 /// Whether a `.ts` is of HLS, as far as can be seen without its playlist.

@@ -41,7 +41,8 @@ pub fn kind(path: &str) -> Kind {
     }
 }
 
-/// Stream keys that a path of media may mean, the likeliest first. When the query names a stream there is no other.
+/// Stream keys that a path of media may mean, the likeliest first. A path of anything else means what its query names:
+/// where the path names a stream, origins go by that, whatever the query says.
 ///
 /// The first is always the same for a playlist and for the segments that it names in one of the common ways, so that a
 /// stream nobody has heard of is at least looked for in one place.
@@ -50,8 +51,8 @@ pub fn candidates(host: &str, path: &str, query: Option<&str>) -> Vec<StreamKey>
 }
 
 fn first_candidates(host: &str, path: &str, query: Option<&str>, max: usize) -> Vec<StreamKey> {
-    if let Some(named) = mark(query).or_else(|| key_of_query(host, query)) {
-        return vec![named];
+    if names_by_query(path) {
+        return key_of_query(host, query).into_iter().collect();
     }
     let Ok(decoded) = file::decoded(path) else { return Vec::new() };
     let host = host_of(host, query);
@@ -59,9 +60,7 @@ fn first_candidates(host: &str, path: &str, query: Option<&str>, max: usize) -> 
     match kind(path) {
         Kind::Playlist | Kind::Manifest => found.of_playlist(),
         Kind::Segment => found.of_segment(),
-        Kind::Other if found.file.extension.eq_ignore_ascii_case("flv") => found.named(found.file.stem),
-        // Pages, scripts, calls of an API: no stream.
-        Kind::Other => {}
+        Kind::Other => found.named(found.file.stem),
     }
     found.keys
 }
@@ -69,6 +68,30 @@ fn first_candidates(host: &str, path: &str, query: Option<&str>, max: usize) -> 
 /// `app=` and `stream=`, in the vhost of `vhost=` or else of the host.
 pub fn key_of_query(host: &str, query: Option<&str>) -> Option<StreamKey> {
     query_key(host, query)?.ok()
+}
+
+/// Whether a stream that the query names counts: for calls of an API, pages, and modules that have one location for all
+/// streams (`/live?app=a&stream=b`).
+fn names_by_query(path: &str) -> bool {
+    kind(path) == Kind::Other && !File::of(path).extension.eq_ignore_ascii_case("flv")
+}
+
+/// Whether origins may read a parameter that decides otherwise than it is read here: which of two counts, what separates
+/// them, and whether their names are decoded, is different everywhere.
+pub fn is_ambiguous(path: &str, query: Option<&str>) -> bool {
+    let Some(query) = query else { return false };
+    let deciding: &[&str] = match () {
+        () if names_by_query(path) => &["app", "stream", "vhost"],
+        () if kind(path) == Kind::Segment => &["vhost", MARK],
+        () => &["vhost"],
+    };
+    let name = |pair: &'_ str| pair.split('=').next().map(ToOwned::to_owned).unwrap_or_default();
+    let decoded = |pair| percent::decode_text(&name(pair)).map_or_else(|| name(pair), Cow::into_owned);
+    deciding.iter().any(|wanted| {
+        let plainly = query.split('&').filter(|pair| name(pair) == *wanted).count();
+        let anyhow = query.split(['&', ';', ',']).filter(|pair| decoded(pair) == *wanted).count();
+        anyhow > 1 || anyhow != plainly
+    })
 }
 
 /// The query as the client would have sent it had the playlist not been rewritten; an empty one is none.
@@ -81,22 +104,28 @@ pub fn without_mark(query: &str) -> Cow<'_, str> {
     Cow::Owned(others.join("&"))
 }
 
+/// The one key of a path: without its extension, and without a slash behind it, which some origins overlook.
+pub fn path_key(host: &str, path: &str, query: Option<&str>) -> Result<StreamKey, StreamKeyError> {
+    let decoded = file::decoded(path)?;
+    let file = File::of(decoded.trim_end_matches('/'));
+    if file.stem.is_empty() {
+        return Err(StreamKeyError::EmptyStream);
+    }
+    StreamKey::new(&host_of(host, query), file.directory, file.stem)
+}
+
+/// What a rewritten playlist says of its segment. An origin may have a parameter of that name too.
+pub fn mark(query: Option<&str>) -> Option<StreamKey> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.filter(|(name, _)| *name == MARK).find_map(|(_, value)| percent::decode_text(value)?.parse().ok())
+}
+
 pub(super) fn query_key(host: &str, query: Option<&str>) -> Option<Result<StreamKey, StreamKeyError>> {
     let (app, stream) = (parameter(query, "app")?, parameter(query, "stream")?);
     if [&app, &stream].iter().any(|name| name.contains(['?', '#'])) {
         return Some(Err(StreamKeyError::NotCanonical));
     }
     Some(StreamKey::new(&host_of(host, query), &app, &stream))
-}
-
-/// The one key of a path: without its extension.
-pub(super) fn path_key(host: &str, path: &str, query: Option<&str>) -> Result<StreamKey, StreamKeyError> {
-    let decoded = file::decoded(path)?;
-    let file = File::of(&decoded);
-    if file.stem.is_empty() {
-        return Err(StreamKeyError::EmptyStream);
-    }
-    StreamKey::new(&host_of(host, query), file.directory, file.stem)
 }
 
 /// Whether a request for this path, with no more to go by, comes back to this very stream, and is not taken for another.
@@ -115,12 +144,6 @@ pub(super) fn is_marked(query: Option<&str>) -> bool {
 pub(super) fn looks_like_segment(path: &str) -> bool {
     let file = File::of(path);
     stem::looks_like_segment(file.stem) || file.directory.split('/').any(stem::is_playlist_directory)
-}
-
-/// Ours, if there are several: an origin may have a parameter of that name too.
-pub(super) fn mark(query: Option<&str>) -> Option<StreamKey> {
-    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.filter(|(name, _)| *name == MARK).find_map(|(_, value)| percent::decode_text(value)?.parse().ok())
 }
 
 /// The first of that name that is not empty, decoded. One that cannot be decoded is taken as it is.

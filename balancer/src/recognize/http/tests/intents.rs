@@ -46,6 +46,10 @@ fn a_websocket_plays_even_without_an_extension() {
     assert_eq!(of("GET /live/s1", SOCKET, &[]), "play flv live/s1 by websocket");
     assert_eq!(of("GET /live/s1-7.ts", SOCKET, &[]), "play ts live/s1-7 by websocket");
     assert_eq!(of("GET /chat", SOCKET, &[]), "other");
+    for (offer, role) in [("publisher", "publish"), ("x, Post", "publish"), ("posts", "play"), ("", "play")] {
+        let fields = format!("{SOCKET}Sec-WebSocket-Protocol: {offer}\r\n");
+        assert_eq!(of("GET /live/s1.flv", &fields, &[]), format!("{role} flv live/s1 by websocket"), "{offer}");
+    }
     assert_eq!(of("GET /live/s1.js", SOCKET, &[]), "other");
 }
 
@@ -79,9 +83,11 @@ fn a_segment_of_hls_is_no_stream_unless_there_is_one_of_its_name() {
 }
 
 #[test]
-fn the_query_may_name_stream_and_vhost() {
-    assert_eq!(of("GET /x.flv?app=live&stream=s%31", "", &[]), "play flv live/s1");
-    assert_eq!(of("GET /live/s1.flv?app=&stream=x", "", &[]), "play flv live/s1");
+fn the_query_may_name_the_vhost_but_no_stream_where_the_path_does() {
+    assert_eq!(of("GET /live/s1.flv?app=live&stream=x", "", &[]), "play flv live/s1");
+    assert_eq!(of("GET /live/s1?app=live&stream=x", SOCKET, &[]), "play flv live/s1 by websocket");
+    assert_eq!(of("GET /live?app=live&stream=s%31", SOCKET, &[]), "play flv live/s1 by websocket");
+    assert_eq!(of("GET /live/s1.flv?vhost=a&vhost=b", "", &[]), format!("{:?}", StreamKeyError::NotCanonical));
     assert_eq!(of("GET /live/s1.flv?vhost=A.b.com", "", &[]), "play flv a.b.com/live/s1");
     assert_eq!(of("GET /live/s1.flv?vhost=h", "Host2: a.b.com\r\n", &[]), "play flv live/s1");
 }
@@ -92,7 +98,7 @@ fn the_key_is_decoded_safely() {
     assert_eq!(of("GET /live%2Froom%2fs1.flv", "", &[]), "play flv live/room/s1");
     let not_canonical = format!("{:?}", StreamKeyError::NotCanonical);
     // What an origin would take for part of the name.
-    for path in ["/live/s1%3Fx.flv", "/live/s1%23x.flv", "/live/%FF.flv", "/x.flv?app=live&stream=a%3Fb"] {
+    for path in ["/live/s1%3Fx.flv", "/live/s1%23x.flv", "/live/%FF.flv"] {
         assert_eq!(of(&format!("GET {path}"), "", &[]), not_canonical, "{path}");
     }
     assert_eq!(of("GET /live/s%0d%0a.flv", "", &[]), format!("{:?}", StreamKeyError::ControlCharacter));

@@ -81,16 +81,62 @@ fn a_segments_number_is_taken_off_bit_by_bit() {
     assert_eq!(of("/live/-12.ts").first().map(String::as_str), Some("live/-1"));
 }
 
+/// Origins serve what the path says.
 #[test]
-fn the_query_leaves_no_choice() {
-    assert_eq!(of("/x/y.m3u8?app=live&stream=s%31"), ["live/s1"]);
-    assert_eq!(of("/x/y.m3u8?stream=s1"), ["x/y"]);
-    let key: StreamKey = "a.b.com/live/s 1,\"".parse().unwrap();
-    let query = format!("app=q&stream=r&{MARK}=x&{MARK}={}", percent::encode(&key.to_string()));
-    assert_eq!(candidates("h", "/x/y.m3u8", Some(&query)), [key]);
+fn the_query_names_a_stream_where_the_path_names_none() {
+    for path in ["/rtc/v1/whep/", "/api/v1/x", "/live"] {
+        assert_eq!(of(&format!("{path}?app=live&stream=s%31")), ["live/s1"], "{path}");
+    }
+    for extension in ["m3u8", "mpd", "flv"] {
+        assert_eq!(of(&format!("/x/y.{extension}?app=live&stream=s1")), ["x/y"], "{extension}");
+    }
+    assert_eq!(of("/x/y-1.ts?app=live&stream=s1&spbkey=a/b/c"), ["x/y", "x/y-", "x/y-1"]);
     assert_eq!(key_of_query("h", Some("app=live&stream=s1&vhost=a.b.com")).unwrap().to_string(), "a.b.com/live/s1");
     assert_eq!(key_of_query("h", Some("app=live")), None);
     assert_eq!(key_of_query("h", None), None);
+}
+
+#[test]
+fn the_mark_names_any_stream() {
+    let key: StreamKey = "a.b.com/live/s 1,\"".parse().unwrap();
+    let query = format!("{MARK}={}", percent::encode(&key.to_string()));
+    assert_eq!(mark(Some(&query)), Some(key));
+    assert_eq!((mark(Some("spbkey=x")), mark(None)), (None, None));
+}
+
+#[test]
+fn what_others_may_read_otherwise_is_ambiguous() {
+    let is = |path: &str, query: &str| is_ambiguous(path, Some(query));
+    for query in [
+        "app=a&stream=b&stream=c",
+        "app=a&stream=b&stream=b",
+        "app=a&stream=b;stream=c",
+        "app=a;stream=b",
+        "app=a&stream=b&x=1,vhost=c",
+        "app=a&stream=b&%73tream=c",
+        "app=a&s%74ream=b",
+        "app=a&stream=&stream=b",
+        "vhost=a&vhost=b",
+        "app&app=a&stream=b",
+    ] {
+        assert!(is("/rtc/v1/whep/", query) && is("/live", query), "{query}");
+    }
+    for query in ["", "app=a&stream=b&vhost=c", "token=app=b;x&app=a", "apps=a&app=b", "x=1&x=2", "%GG=1&app=a"] {
+        assert!(!is("/rtc/v1/whep/", query), "{query}");
+    }
+    assert!(!is_ambiguous("/live", None));
+    for path in ["/live/a.flv", "/live/a.m3u8", "/live/a.ts"] {
+        assert!(!is(path, "stream=a&stream=b") && is(path, "vhost=a;vhost=b"), "{path}");
+        assert_eq!(is(path, "spbkey=a/b/c&spbkey=d/e/f"), path.ends_with("ts"), "{path}");
+    }
+}
+
+#[test]
+fn a_slash_behind_a_path_is_overlooked() {
+    for path in ["/live/s1.flv", "/live/s1.flv/", "/live/s1//", "/live%2Fs1.webm", "//live/./s1.flv"] {
+        assert_eq!(path_key("10.0.0.1", path, None).unwrap().to_string(), "__defaultVhost__/live/s1", "{path}");
+    }
+    assert_eq!(path_key("h", "/live/", None), Err(crate::recognize::StreamKeyError::EmptyApp));
 }
 
 #[test]
