@@ -134,7 +134,8 @@ fn segments(path: &str) -> impl Iterator<Item = &str> {
     path.split('/').filter(|segment| !segment.is_empty() && *segment != "_definst_")
 }
 
-fn vhost_of(host: &str) -> String {
+/// The vhost that a host stands for.
+pub(super) fn vhost_of(host: &str) -> String {
     let name = without_port(host.trim()).trim_end_matches('.');
     let is_name = name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '-' | '_'));
     if !is_name || !name.contains('.') || name.parse::<IpAddr>().is_ok() {

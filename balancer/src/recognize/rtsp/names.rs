@@ -5,6 +5,7 @@
 
 use super::RtspError;
 use crate::recognize::http::percent::decode_text;
+use crate::recognize::stream_key::vhost_of;
 use crate::recognize::{StreamKey, StreamKeyError};
 
 /// An absolute URL, cut in pieces and not decoded.
@@ -56,13 +57,25 @@ impl<'a> Url<'a> {
         self.key_of(&segments)
     }
 
-    /// Does this URL name the stream itself, or something below it?
-    pub fn is_within(&self, key: &StreamKey) -> bool {
-        let stream = segments_of(key);
-        self.segments().is_ok_and(|own| own.len() >= stream.len() && own.iter().zip(&stream).all(|(a, b)| a == b))
+    /// Does this URL lead to the vhost of `key`, whose client dialled `base`? Every parameter that names a vhost must
+    /// name this one: origins differ in which of several they take.
+    pub fn is_at(&self, key: &StreamKey, base: &str) -> bool {
+        let mut named = self.vhost_parameters().map(vhost_of).peekable();
+        if named.peek().is_some() {
+            return named.all(|vhost| vhost == key.vhost());
+        }
+        let own = vhost_of(self.authority);
+        // The vhost was a parameter of the first URL, and tracks' URLs may come without it.
+        own == key.vhost() || Url::parse(base).is_ok_and(|base| own == vhost_of(base.authority))
     }
 
-    /// Does it name the stream itself? The host is not compared: an origin may know itself by another name.
+    /// Does its path name the stream itself, or a track of it: one segment more?
+    pub fn is_within(&self, key: &StreamKey) -> bool {
+        let stream = segments_of(key);
+        self.all_segments().is_ok_and(|own| own.len() <= stream.len() + 1 && own.starts_with(&stream))
+    }
+
+    /// Does its path name the stream itself?
     pub fn is_stream(&self, key: &StreamKey) -> bool {
         self.segments().is_ok_and(|own| own.iter().eq(segments_of(key).iter()))
     }
@@ -78,6 +91,14 @@ impl<'a> Url<'a> {
 
     /// Decoded, and without a track that is named as one.
     fn segments(&self) -> Result<Vec<String>, RtspError> {
+        let mut segments = self.all_segments()?;
+        if segments.last().is_some_and(|last| is_numbered_track(last)) {
+            segments.pop();
+        }
+        Ok(segments)
+    }
+
+    fn all_segments(&self) -> Result<Vec<String>, RtspError> {
         let mut segments = Vec::new();
         for segment in self.path.split('/').filter(|segment| !segment.is_empty() && *segment != "_definst_") {
             let decoded = decode_text(segment).ok_or(RtspError::Url("is not UTF-8 once decoded"))?;
@@ -91,19 +112,21 @@ impl<'a> Url<'a> {
             }
             segments.push(decoded.into_owned());
         }
-        if segments.last().is_some_and(|last| is_numbered_track(last)) {
-            segments.pop();
-        }
         Ok(segments)
     }
 
     fn vhost_parameter(&self) -> Option<&'a str> {
-        let find = |wanted| {
-            // A track may be glued to the query: `?vhost=a.example/trackID=0`.
-            let mut pairs = self.query.split(['&', '/']).filter_map(|pair| pair.split_once('='));
-            pairs.find(|(name, value)| *name == wanted && !value.is_empty()).map(|(_, value)| value)
-        };
-        find("vhost").or_else(|| find("domain"))
+        self.parameters("vhost").next().or_else(|| self.parameters("domain").next())
+    }
+
+    fn vhost_parameters(&self) -> impl Iterator<Item = &'a str> {
+        self.parameters("vhost").chain(self.parameters("domain"))
+    }
+
+    fn parameters(&self, wanted: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
+        // A track may be glued to the query: `?vhost=a.example/trackID=0`.
+        let pairs = self.query.split(['&', '/']).filter_map(|pair| pair.split_once('='));
+        pairs.filter(move |(name, value)| *name == wanted && !value.is_empty()).map(|(_, value)| value)
     }
 }
 

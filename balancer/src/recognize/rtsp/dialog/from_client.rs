@@ -158,9 +158,10 @@ impl Dialog {
 
 /// One connection is one stream and one role: what was asked of placement and of the authority.
 fn misplaced(named: &Named, message: &Message, method: Method, url: &str) -> Option<u16> {
-    let parsed = Url::parse(url).ok();
+    let parsed = Url::parse(url).ok().filter(|url| url.is_at(&named.key, &named.base));
     let within = parsed.is_some_and(|url| url.is_within(&named.key));
     let same = parsed.is_some_and(|url| url.is_stream(&named.key));
+    let any = url == "*";
     let fits = |role| named.role == role;
     match method {
         Method::Describe if !same || !fits(Role::Play) => Some(455),
@@ -171,7 +172,9 @@ fn misplaced(named: &Named, message: &Message, method: Method, url: &str) -> Opt
         Method::Play if !within || !fits(Role::Play) => Some(455),
         Method::Record if !within || !fits(Role::Publish) => Some(455),
         Method::Pause | Method::Teardown if !within => Some(455),
-        Method::Redirect => Some(501),
+        Method::Options | Method::GetParameter | Method::SetParameter if !within && !any => Some(455),
+        // An origin may know a method that nobody has checked here, or read this one without regard to case.
+        Method::Redirect | Method::Other => Some(501),
         _ => None,
     }
 }

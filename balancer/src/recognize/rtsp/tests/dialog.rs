@@ -220,6 +220,26 @@ fn one_connection_is_one_stream_and_one_role() {
 }
 
 #[test]
+fn nothing_leads_out_of_the_session() {
+    let mut table = over_udp();
+    for (line, code) in [
+        ("describe rtsp://192.0.2.10:8554/live/s2", 501),
+        ("NEW rtsp://192.0.2.10:8554/live/s1", 501),
+        ("OPTIONS rtsp://192.0.2.10:8554/live/s2", 455),
+        ("GET_PARAMETER rtsp://192.0.2.10:8554/live/s2", 455),
+        ("SET_PARAMETER rtsp://192.0.2.10:8554/live/s1/deeper/still", 455),
+        ("PLAY rtsp://192.0.2.10:8554/live/s1?vhost=b.example.com", 455),
+        ("SETUP rtsp://b.example.com/live/s1/trackID=0", 459),
+    ] {
+        assert_eq!(status(&table.answered(&request(line, 4, &["Transport: RTP/AVP/TCP"]))), code, "{line}");
+    }
+    for (cseq, line) in [(5, "OPTIONS *"), (6, "GET_PARAMETER rtsp://192.0.2.10:8554/live/s1/")] {
+        assert_eq!(table.ask(&request(line, cseq, &[])).len(), 1, "{line}");
+        table.answer(&response(200, cseq, &[]));
+    }
+}
+
+#[test]
 fn the_clients_way_stays_the_clients_way() {
     let mut table = Table::new();
     table.ask(&describe(2));

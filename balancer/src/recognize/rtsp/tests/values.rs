@@ -59,13 +59,29 @@ fn urls_that_cannot_be_served_are_refused_with_the_cause() {
 #[test]
 fn urls_below_a_stream_belong_to_it() {
     let key = Url::parse("rtsp://h/live/s%31").unwrap().key().unwrap();
-    let within = |url| Url::parse(url).unwrap().is_within(&key);
-    for url in ["rtsp://h/live/s1", "rtsp://other/live/s1/", "rtsp://h/live/s1/any/thing", "rtsp://h/live/s1?t/x=0"] {
+    let within = |url: &str| Url::parse(url).unwrap().is_within(&key);
+    for url in ["rtsp://h/live/s1", "rtsp://other/live/s1/", "rtsp://h/live/s1/any", "rtsp://h/live/s1?t/x=0"] {
         assert!(within(url), "{url}");
     }
-    for url in ["rtsp://h/live/s10", "rtsp://h/live", "rtsp://h/live/s2/trackID=0", "rtsp://h/x/live/s1"] {
-        assert!(!within(url), "{url}");
+    for path in ["live/s10", "live", "live/s2/trackID=0", "x/live/s1", "live/s1/any/thing", "live/s1/s2/trackID=0"] {
+        assert!(!within(&format!("rtsp://h/{path}")), "{path}");
     }
+}
+
+#[test]
+fn a_url_leads_to_the_vhost_that_was_dialled() {
+    let at = |first: &str, url: &str| {
+        let first = Url::parse(first).unwrap();
+        Url::parse(url).unwrap().is_at(&first.key().unwrap(), &format!("rtsp://{}", first.authority))
+    };
+    let (plain, parameter) = ("rtsp://a.example.com/live/s1", "rtsp://192.0.2.1/live/s1?vhost=a.example.com");
+    assert!(at(plain, "rtsp://A.example.com:554/live/s1/trackID=0"));
+    assert!(at(plain, parameter));
+    assert!(at(parameter, "rtsp://192.0.2.1/live/s1/trackID=0"), "controls may come without the query");
+    assert!(!at(plain, "rtsp://b.example.com/live/s1"));
+    assert!(!at(plain, "rtsp://a.example.com/live/s1?vhost=b.example.com"));
+    assert!(!at(parameter, "rtsp://192.0.2.1/live/s1?vhost=a.example.com&vhost=b.example.com"));
+    assert!(!at(parameter, "rtsp://192.0.2.1/live/s1?vhost=a.example.com&domain=b.example.com"));
 }
 
 #[test]
