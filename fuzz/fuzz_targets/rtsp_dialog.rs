@@ -92,7 +92,12 @@ fuzz_target!(|input: &[u8]| {
     // Turns are divided by what no message may hold.
     let turns: Vec<&[u8]> = bytes.split(|byte| *byte == 0xff).collect();
     let heard = talk(&turns, 0);
-    assert_eq!(heard, talk(&turns, usize::from(u16::from_be_bytes(*head))));
+    let cut = talk(&turns, usize::from(u16::from_be_bytes(*head)));
+    // A request read behind PLAY keeps the legs apart, one that comes later finds them joined: of those alone it matters
+    // where the cut is.
+    if heard.trigger.is_empty() && cut.trigger.is_empty() {
+        assert_eq!(heard, cut);
+    }
     assert!(heard.errors.len() <= 1);
     assert!(heard.client.len() + heard.origin.len() <= 4096 + 16 * bytes.len());
 

@@ -181,6 +181,16 @@ impl Reader {
         self.buffer.is_empty()
     }
 
+    /// No message stands in what was not read, only interleaved frames; the last of them may be incomplete.
+    pub fn holds_media_only(&self) -> bool {
+        let mut rest = &self.buffer[..];
+        while let [b'$', _, high, low, ..] = *rest {
+            let len = 4 + usize::from(u16::from_be_bytes([high, low]));
+            rest = rest.get(len..).unwrap_or_default();
+        }
+        matches!(rest, [] | [b'$', ..])
+    }
+
     /// Gives up everything that was not read.
     pub fn take_rest(&mut self) -> Vec<u8> {
         self.cut(self.buffer.len())

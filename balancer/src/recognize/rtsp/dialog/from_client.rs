@@ -150,9 +150,10 @@ impl Dialog {
         }
     }
 
-    /// Media come in the control connection alone, and nothing of ours or the origin's is under way in it.
+    /// Media come in the control connection alone, and nothing of ours or the origin's is under way in it. What stands
+    /// behind the request goes with it unread: only media may.
     fn may_join(&self) -> bool {
-        !self.tracks.is_empty() && !self.has_datagrams() && self.origin_asks == 0
+        !self.tracks.is_empty() && !self.has_datagrams() && self.origin_asks == 0 && self.client.holds_media_only()
     }
 }
 

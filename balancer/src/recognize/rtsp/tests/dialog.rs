@@ -160,6 +160,30 @@ fn play_of_interleaved_media_joins_the_legs_with_all_that_follows() {
 }
 
 #[test]
+fn a_request_behind_play_is_read_and_keeps_the_legs_apart() {
+    let frame = b"$\x01\0\x02ab";
+    let beyond = request("DESCRIBE rtsp://192.0.2.10:8554/live/s2", 5, &[]);
+    for rest in [beyond.clone(), [&frame[..], &beyond].concat(), b"TEAR".to_vec()] {
+        let mut table = described();
+        table.ask(&setup(0, 3, "RTP/AVP/TCP;interleaved=0-1"));
+        table.answer(&response(200, 3, &["Transport: RTP/AVP/TCP;interleaved=0-1", "Session: 1"]));
+        table.happened();
+        assert_eq!(table.ask(&[verb("PLAY", 4), rest.clone()].concat()).len(), 1);
+        table.to_client.clear();
+        table.origin(&response(200, 4, &[])).unwrap();
+        assert_eq!(table.happened(), [Event::Started]);
+        let heard = messages(&table.to_client);
+        assert_eq!(heard.len(), if rest == b"TEAR" { 1 } else { 2 });
+        assert_eq!(heard.get(1).map_or(455, status), 455);
+    }
+    for rest in [&frame[..], &frame[..3], &[frame, &frame[..5]].concat()] {
+        let mut reader = Reader::new(8192);
+        reader.push(rest);
+        assert!(reader.holds_media_only(), "{rest:?}");
+    }
+}
+
+#[test]
 fn play_over_udp_stays_in_the_dialogue_until_teardown() {
     let mut table = over_udp();
     table.happened();
