@@ -216,6 +216,8 @@ reasons! {
     LimitHttpConnections = 174, Limit, "http_connections";
     /// `http_connections_per_client_max`: too many of them from one address; answered with 503.
     LimitHttpConnectionsPerClient = 175, Limit, "http_connections_per_client";
+    /// More SETUPs in one RTSP conversation than a player needs: answered with 503 and closed.
+    LimitSetups = 180, Limit, "setups";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

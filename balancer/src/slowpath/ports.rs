@@ -27,8 +27,9 @@ struct Pool {
     last: u16,
 }
 
-/// A port in use; rests when dropped.
+/// A port in use; rests when dropped, once it was used.
 pub struct PortLease {
+    used: bool,
     pool: Arc<PortPool>,
     source: SocketAddr,
     origin: SocketAddr,
@@ -45,11 +46,12 @@ impl PortPool {
         let pool = pools.entry((own, origin)).or_default();
         pool.awake(now);
         let port = pool.find(&self.range, |pool, port| pool.is_free(port))?;
-        Some(self.lease(pool, own, origin, port))
+        Some(self.lease(pool, own, origin, port, true))
     }
 
     /// An even port of `own`'s and the next one, for RTP and RTCP (RFC 3550 section 11). Towards whom is not known yet,
-    /// so they are free towards everybody: these are ports of bound sockets.
+    /// so they are free towards everybody: these are ports of bound sockets. They rest only after
+    /// [`PortLease::use_up`].
     pub fn take_pair(self: &Arc<Self>, own: IpAddr, now: Instant) -> Option<[PortLease; 2]> {
         let anybody = SocketAddr::new(own, 0);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
@@ -60,20 +62,20 @@ impl PortPool {
             port.is_multiple_of(2) && port < last && pool.is_free(port) && pool.is_free(port + 1)
         };
         let rtp = pool.find(&self.range, both)?;
-        Some([rtp, rtp + 1].map(|port| self.lease(pool, own, anybody, port)))
+        Some([rtp, rtp + 1].map(|port| self.lease(pool, own, anybody, port, false)))
     }
 
-    fn lease(self: &Arc<Self>, pool: &mut Pool, own: IpAddr, origin: SocketAddr, port: u16) -> PortLease {
+    fn lease(self: &Arc<Self>, pool: &mut Pool, own: IpAddr, origin: SocketAddr, port: u16, used: bool) -> PortLease {
         pool.used.insert(port);
         pool.last = port;
-        PortLease { pool: self.clone(), source: SocketAddr::new(own, port), origin }
+        PortLease { used, pool: self.clone(), source: SocketAddr::new(own, port), origin }
     }
 
     /// Marks a port that a flow of an earlier process uses.
     pub fn adopt(self: &Arc<Self>, source: SocketAddr, origin: SocketAddr) -> PortLease {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.entry((source.ip(), origin)).or_default().used.insert(source.port());
-        PortLease { pool: self.clone(), source, origin }
+        PortLease { used: true, pool: self.clone(), source, origin }
     }
 }
 
@@ -104,13 +106,22 @@ impl PortLease {
     pub fn source(&self) -> SocketAddr {
         self.source
     }
+
+    /// A peer may send to it from now on.
+    pub fn use_up(&mut self) {
+        self.used = true;
+    }
 }
 
 impl Drop for PortLease {
     fn drop(&mut self) {
         let mut pools = self.pool.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let pool = pools.entry((self.source.ip(), self.origin)).or_default();
-        pool.resting.push_back((Instant::now() + QUARANTINE, self.source.port()));
+        if self.used {
+            pool.resting.push_back((Instant::now() + QUARANTINE, self.source.port()));
+        } else {
+            pool.used.remove(&self.source.port());
+        }
     }
 }
 
@@ -149,7 +160,10 @@ mod tests {
         let pool = PortPool::new(20001..=20006);
         let now = Instant::now();
         let ports = |pair: &[PortLease; 2]| [pair[0].source().port(), pair[1].source().port()];
-        let a = pool.take_pair(OWN, now).unwrap();
+        drop(pool.take_pair(OWN, now).unwrap());
+        let _ = pool.take_pair(OWN, now).unwrap();
+        let mut a = pool.take_pair(OWN, now).unwrap();
+        a.iter_mut().for_each(PortLease::use_up);
         let b = pool.take_pair(OWN, now).unwrap();
         assert_eq!((ports(&a), ports(&b)), ([20002, 20003], [20004, 20005]));
         assert!(pool.take_pair(OWN, now).is_none(), "20006 has no neighbour");

@@ -33,6 +33,7 @@ impl Refusal {
             Self::Error(RtspError::HeadTooLarge { .. } | RtspError::BodyTooLarge | RtspError::Headers) => 413,
             Self::Error(RtspError::Key(_)) => 404,
             Self::Error(RtspError::Early(_)) => 455,
+            Self::Error(RtspError::Setups) => 503,
             Self::Error(_) => 400,
         }
     }

@@ -33,6 +33,8 @@ pub const HEADERS_MAX: usize = 64;
 pub const BODY_BYTES_MAX: usize = 64 * 1024;
 /// Tracks of one session: sound, picture, subtitles, and some to spare.
 pub const TRACKS_MAX: usize = 16;
+/// SETUPs of one conversation that were sent on: each holds ports for a while.
+pub const SETUPS_MAX: u32 = 64;
 /// Alternatives in one `Transport` header.
 pub const TRANSPORTS_MAX: usize = 16;
 
@@ -57,6 +59,8 @@ pub enum RtspError {
     Key(#[from] StreamKeyError),
     #[error("{0} came before the stream was named")]
     Early(&'static str),
+    #[error("more than {SETUPS_MAX} SETUPs")]
+    Setups,
     #[error("the origin answered what it was not asked")]
     Unasked,
     #[error("the conversation is over: nothing more is read")]

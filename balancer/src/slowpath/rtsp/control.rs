@@ -161,7 +161,11 @@ pub async fn turn(c: &mut Connection, origin: &mut OriginLeg, limit: Duration) -
         if len == 0 {
             return Err(Stop::Origin(io::ErrorKind::UnexpectedEof.into()));
         }
-        rtsp.dialog.origin(&chunk[..len]).map_err(Stop::OriginError)?;
+        rtsp.dialog.origin(&chunk[..len]).map_err(|error| match error {
+            // A request of the client's that had waited for this answer.
+            RtspError::Setups => Stop::ClientError(error),
+            _ => Stop::OriginError(error),
+        })?;
     }
     if ask && let Some(len) = read_some(&mut client.wire, &mut chunk).map_err(|_| Stop::Client)? {
         if len == 0 {
@@ -197,6 +201,9 @@ async fn stopped(c: &mut Connection, origin: &mut OriginLeg, stop: Stop) -> Conn
 /// Says the last words to both ends.
 pub async fn end(c: &mut Connection, origin: &mut OriginLeg, stop: Stop) {
     debug!(client = %c.client.peer, why = %stop, "the dialogue is over");
+    if matches!(stop, Stop::ClientError(RtspError::Setups)) {
+        c.ctx.counters.count(Reason::LimitSetups);
+    }
     let Ok(rtsp) = of(c) else { return };
     rtsp.tracks.clear();
     rtsp.take_output();

@@ -79,7 +79,9 @@ pub fn bind(c: &mut Connection, origin: &OriginLeg, track: u32, udp: &Udp) {
     let pairs = |pair: PortPair| [pair.rtp, pair.rtcp];
     let servers = udp.server.map_or([None; 2], |pair| pairs(pair).map(Some));
     let ports = pairs(udp.client).into_iter().zip(servers);
-    let channel = |((at_vip, at_own), (client, server)): ((Reserved, Reserved), (u16, Option<u16>))| {
+    let channel = |((mut at_vip, mut at_own), (client, server)): ((Reserved, Reserved), (u16, Option<u16>))| {
+        at_vip.lease.use_up();
+        at_own.lease.use_up();
         // A zero port is nobody's: it is learned from the first datagram.
         let datagrams = Datagrams {
             client: SocketAddr::new(c.client.peer.ip(), client),

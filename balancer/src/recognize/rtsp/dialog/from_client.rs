@@ -75,10 +75,7 @@ impl Dialog {
         }
         match self.phase {
             Phase::Fresh => self.early(message, method, &url),
-            _ => {
-                self.late(message, method, &url);
-                Ok(())
-            }
+            _ => self.late(message, method, &url),
         }
     }
 
@@ -129,14 +126,15 @@ impl Dialog {
     }
 
     /// The stream is named and its origin listens.
-    fn late(&mut self, mut message: Message, method: Method, url: &str) {
-        let Some(named) = &self.named else { return };
+    fn late(&mut self, mut message: Message, method: Method, url: &str) -> Result<(), RtspError> {
+        let Some(named) = &self.named else { return Ok(()) };
         if let Some(status) = misplaced(named, &message, method, url) {
-            return self.answer(status, message.cseq(), &[]);
+            self.answer(status, message.cseq(), &[]);
+            return Ok(());
         }
         self.plain(&mut message);
         match method {
-            Method::Setup => self.set_up(message, url),
+            Method::Setup => self.set_up(message, url)?,
             Method::Play | Method::Record if self.may_join() => {
                 let mut trigger = message.encode();
                 trigger.extend_from_slice(&self.client.take_rest());
@@ -148,6 +146,7 @@ impl Dialog {
             Method::Teardown => self.ask(message, What::Teardown { url: url.to_owned() }),
             _ => self.ask(message, What::Other),
         }
+        Ok(())
     }
 
     /// Media come in the control connection alone, and nothing of ours or the origin's is under way in it. What stands

@@ -1,8 +1,8 @@
 //! SETUP (RFC 2326 section 10.4): which transports the origin may choose from, and what the client hears of its choice.
 
-use super::super::TRACKS_MAX;
 use super::super::message::Message;
 use super::super::transport::{Lower, PortPair, Transport};
+use super::super::{SETUPS_MAX, TRACKS_MAX};
 use super::{Dialog, Event, Ports, RtspError, Track, Udp, What, transports};
 
 /// A SETUP that wants datagrams and has no ports of ours yet.
@@ -22,17 +22,24 @@ pub struct Offered {
 }
 
 impl Dialog {
-    pub(super) fn set_up(&mut self, message: Message, url: &str) {
+    pub(super) fn set_up(&mut self, message: Message, url: &str) -> Result<(), RtspError> {
         let cseq = message.cseq();
-        let Ok(list) = transports(&message) else { return self.answer(400, cseq, &[]) };
-        let list = ours(list, self.config.udp);
-        if list.is_empty() {
-            return self.answer(461, cseq, &[]);
+        let list = transports(&message).map(|list| ours(list, self.config.udp));
+        let refused = match &list {
+            Err(_) => Some(400),
+            Ok(list) if list.is_empty() => Some(461),
+            Ok(_) if self.tracks.len() >= TRACKS_MAX => Some(503),
+            Ok(_) => None,
+        };
+        if let Some(status) = refused {
+            self.answer(status, cseq, &[]);
+            return Ok(());
         }
-        if self.tracks.len() >= TRACKS_MAX {
-            return self.answer(503, cseq, &[]);
+        let list = list?;
+        self.tracks_made += 1;
+        if self.tracks_made > SETUPS_MAX {
+            return Err(RtspError::Setups);
         }
-        self.tracks_made = self.tracks_made.wrapping_add(1);
         let track = self.tracks_made;
         let datagrams = list.iter().any(|transport| transport.lower() == Lower::Udp);
         let waiting = Waiting { track, message, url: url.to_owned(), list };
@@ -42,6 +49,7 @@ impl Dialog {
         } else {
             self.offer(waiting, None);
         }
+        Ok(())
     }
 
     /// Sends the SETUP on, with our ports in it.

@@ -1,6 +1,7 @@
 //! Tests of the RTSP recognizer: a client and an origin around one dialogue, neither of them with a socket.
 
 mod captures;
+mod confined;
 mod dialog;
 mod hostile;
 mod messages;
