@@ -13,10 +13,10 @@ use crate::recognize::rtsp::{Event, RtspError};
 use balancer_common::abi::Reason;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{debug, info};
 
-/// How long an origin that has been asked may say nothing at all.
+/// How long an origin that has been asked may say nothing at all, whatever the client says meanwhile.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// Bytes that wait for one end before the other is not read any more.
 const BACKLOG_BYTES_MAX: usize = 256 * 1024;
@@ -94,6 +94,7 @@ pub async fn converse(c: &mut Connection, origin: &mut OriginLeg) -> Result<Join
 async fn talk(c: &mut Connection, origin: &mut OriginLeg) -> Result<Joint, Stop> {
     // What the client has said behind its first request is judged here, too.
     of(c)?.dialog.connected(origin.placement.endpoint.ip()).map_err(Stop::ClientError)?;
+    let until = Instant::now() + ANSWER_MAX;
     loop {
         match happen(c, origin)? {
             Some(Happened::Bound) => return Ok(Joint::Relayed),
@@ -109,7 +110,11 @@ async fn talk(c: &mut Connection, origin: &mut OriginLeg) -> Result<Joint, Stop>
             // The origin has spoken: this is no handshake any more, and takes as long as it takes.
             c.admitted = None;
         }
-        let limit = if first { ANSWER_MAX } else { c.ctx.settings.idle_timeout };
+        let left = until.saturating_duration_since(Instant::now());
+        if first && left.is_zero() {
+            return Err(Stop::Silent);
+        }
+        let limit = if first { left } else { c.ctx.settings.idle_timeout };
         turn(c, origin, limit).await?;
     }
 }
@@ -242,18 +247,22 @@ pub async fn end(c: &mut Connection, origin: &mut OriginLeg, stop: Stop) {
     }
 }
 
-/// Everything that is due to the client goes out before the legs are joined. Nothing is due to the origin.
-async fn flush_all(c: &mut Connection, origin: &mut OriginLeg) -> Result<(), Stop> {
+/// Everything that is due to either end goes out before the legs are joined.
+pub async fn flush_all(c: &mut Connection, origin: &mut OriginLeg) -> Result<(), Stop> {
     let Connection { dialect: Dialect::Rtsp(rtsp), client, .. } = c else { return Err(Stop::Client) };
     rtsp.take_output();
+    let leg = &mut origin.leg;
     let out = async {
         client.wire.write_all(&rtsp.to_client).await.map_err(|_| Stop::Client)?;
-        if let Some(leg) = &mut origin.leg {
+        if let Some(leg) = leg {
             leg.wire.write_all(&rtsp.to_origin).await.map_err(Stop::Origin)?;
         }
         Ok(())
     };
-    tokio::time::timeout(ANSWER_MAX, out).await.map_err(|_| Stop::Client)??;
+    tokio::select! {
+        done = tokio::time::timeout(ANSWER_MAX, out) => done.map_err(|_| Stop::Client)??,
+        () = origin.reset.given() => return Err(Stop::Reset),
+    }
     rtsp.to_client.clear();
     rtsp.to_origin.clear();
     Ok(())

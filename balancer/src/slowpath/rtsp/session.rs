@@ -3,7 +3,7 @@
 
 use super::super::connection::Connection;
 use super::super::origin_leg::OriginLeg;
-use super::control::{Happened, Stop, end, happen, of, turn};
+use super::control::{Happened, Stop, end, flush_all, happen, of, turn};
 use crate::flow::life::Input;
 
 /// Carries the dialogue on. `None`: the client has changed its mind, and its legs are to be joined after all.
@@ -28,10 +28,7 @@ async fn live(c: &mut Connection, origin: &mut OriginLeg) -> Result<Vec<u8>, Sto
     loop {
         match happen(c, origin)? {
             Some(Happened::Ready(trigger)) => {
-                let rtsp = of(c)?;
-                rtsp.take_output();
-                let waiting = std::mem::take(&mut rtsp.to_client);
-                c.client.wire.write_all(&waiting).await.map_err(|_| Stop::Client)?;
+                flush_all(c, origin).await?;
                 return Ok(trigger);
             }
             // One more: there may be more events behind it.
