@@ -218,6 +218,8 @@ reasons! {
     LimitHttpConnectionsPerClient = 175, Limit, "http_connections_per_client";
     /// More SETUPs in one RTSP conversation than a player needs: answered with 503 and closed.
     LimitSetups = 180, Limit, "setups";
+    /// An RTSP player with media by UDP said nothing for two session time-outs: the session was ended.
+    LimitSessionSilent = 181, Limit, "session_silent";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// Has the fast path record what comes from `peer`, as long as the handle lives.
@@ -22,6 +23,12 @@ pub fn track(ctx: &super::Context, peer: SocketAddr, own: SocketAddr) -> Option<
     });
     track.ok()
 }
+
+/// Silence before the first probe, and between two of them.
+const IDLE_MAX: Duration = Duration::from_secs(30);
+const PROBE_INTERVAL: Duration = Duration::from_secs(10);
+/// What was sent may stay unacknowledged for so long.
+const UNACKED_MAX: Duration = Duration::from_secs(60);
 
 pub struct TcpLeg {
     pub wire: Wire,
@@ -89,6 +96,14 @@ impl From<io::Error> for NotNow {
 impl TcpLeg {
     pub fn new(wire: Wire, peer: SocketAddr, own: SocketAddr, track: Option<TrackHandle>) -> Self {
         Self { wire, peer, own, track, syn: None, sent_to: 0 }
+    }
+
+    /// Asks the peer for a sign of life when it is silent, and gives it up when none comes.
+    pub fn probe_when_idle(&self) -> io::Result<()> {
+        let probes = socket2::TcpKeepalive::new().with_time(IDLE_MAX).with_interval(PROBE_INTERVAL).with_retries(3);
+        let socket = socket2::SockRef::from(self);
+        socket.set_tcp_keepalive(&probes)?;
+        socket.set_tcp_user_timeout(Some(UNACKED_MAX))
     }
 
     /// True when nothing is unread or unacknowledged.

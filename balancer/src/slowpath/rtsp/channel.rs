@@ -47,6 +47,8 @@ struct State {
     installed: Option<FlowKey>,
     /// The client's port is known from a datagram.
     client_heard: bool,
+    /// Datagrams of the client's that came to our socket.
+    relayed: u64,
     active: Instant,
 }
 
@@ -58,7 +60,7 @@ struct Moved {
 
 impl Channel {
     pub fn open(ctx: Arc<Context>, flow: FlowId, ends: Ends, datagrams: Datagrams) -> Self {
-        let state = State { datagrams, installed: None, client_heard: false, active: Instant::now() };
+        let state = State { datagrams, installed: None, client_heard: false, relayed: 0, active: Instant::now() };
         let way = Arc::new(Way { ctx, flow, ends, state: Mutex::new(state) });
         way.install(&mut way.state());
         let task = tokio::spawn(carry(way.clone())).abort_handle();
@@ -67,6 +69,12 @@ impl Channel {
 
     pub fn is_in_kernel(&self) -> bool {
         self.way.state().installed.is_some()
+    }
+
+    /// Datagrams of the client's. Only changes count: it starts anew when the client's port turns out to be another.
+    pub fn heard(&self) -> u64 {
+        let state = self.way.state();
+        state.relayed + self.way.forwarded(&state)
     }
 
     pub fn silent_for(&self) -> Duration {
@@ -114,7 +122,7 @@ impl Way {
             return None;
         }
         if from.port() != state.datagrams.client.port() {
-            if state.client_heard || self.kernel_heard(&state) {
+            if state.client_heard || self.forwarded(&state) > 0 {
                 return None;
             }
             debug!(announced = %state.datagrams.client, %from, "the client's datagrams come from another port");
@@ -123,6 +131,7 @@ impl Way {
             self.install(&mut state);
         }
         state.client_heard = true;
+        state.relayed += 1;
         state.active = Instant::now();
         Some(state.datagrams.origin_address).filter(|origin| origin.port() != 0)
     }
@@ -144,10 +153,10 @@ impl Way {
         Some(state.datagrams.client)
     }
 
-    /// The kernel has forwarded a datagram from the port that the client announced.
-    fn kernel_heard(&self, state: &State) -> bool {
-        let (Some(offload), Some(key)) = (&self.ctx.offload, state.installed) else { return false };
-        offload.flow(key).is_some_and(|half| half.packets > 0)
+    /// Datagrams that the kernel has forwarded from the port that the client announced.
+    fn forwarded(&self, state: &State) -> u64 {
+        let (Some(offload), Some(key)) = (&self.ctx.offload, state.installed) else { return 0 };
+        offload.flow(key).map_or(0, |half| half.packets.into())
     }
 
     fn count(&self, to_origin: &Moved, to_client: &Moved) {

@@ -176,6 +176,7 @@ pub async fn turn(c: &mut Connection, origin: &mut OriginLeg, limit: Duration) -
         if len == 0 {
             return Err(Stop::Client);
         }
+        rtsp.said += 1;
         rtsp.dialog.client(&chunk[..len]).map_err(Stop::ClientError)?;
     }
     Ok(())

@@ -24,6 +24,8 @@ pub struct Rtsp {
     to_client: Vec<u8>,
     to_origin: Vec<u8>,
     tracks: Tracks,
+    /// How often the client has said something in the control connection.
+    said: u64,
 }
 
 impl Rtsp {
@@ -41,6 +43,7 @@ impl Rtsp {
             to_client: Vec::new(),
             to_origin: Vec::new(),
             tracks: Tracks::default(),
+            said: 0,
         }
     }
 
@@ -61,6 +64,11 @@ impl Rtsp {
     /// The session's media go by UDP: its control connection stays here.
     pub fn has_datagrams(&self) -> bool {
         self.tracks.are_bound()
+    }
+
+    /// Grows with everything that comes from the client, by whatever way.
+    fn heard(&self) -> u64 {
+        self.said + self.tracks.heard()
     }
 
     fn take_output(&mut self) {

@@ -54,6 +54,11 @@ impl Tracks {
         self.bound.clear();
     }
 
+    /// Datagrams of the client's.
+    pub fn heard(&self) -> u64 {
+        self.bound.values().flatten().map(Channel::heard).sum()
+    }
+
     /// Datagrams that the kernel carries are watched over by the table of flows.
     pub fn were_active_within(&self, time: Duration) -> bool {
         self.bound.values().flatten().any(|channel| channel.is_in_kernel() || channel.silent_for() < time)

@@ -3,9 +3,13 @@
 use super::super::message::{Framed, Message, Start};
 use super::super::rewrite::for_client;
 use super::{Asked, Dialog, Event, RtspError, What};
+use std::time::Duration;
 
 /// Requests of an origin's that a client has not answered.
 const ORIGIN_ASKS_MAX: u32 = 8;
+/// What is believed of a session's time-out, seconds.
+const TIMEOUT_MIN: u64 = 10;
+const TIMEOUT_MAX: u64 = 3600;
 
 impl Dialog {
     pub(super) fn read_origin(&mut self) -> Result<(), RtspError> {
@@ -35,6 +39,9 @@ impl Dialog {
             }
             Start::Request { .. } if self.origin_asks >= ORIGIN_ASKS_MAX => return Err(RtspError::Unasked),
             Start::Request { .. } => self.origin_asks += 1,
+        }
+        if let Some(timeout) = message.header("Session").and_then(timeout_of) {
+            self.session_timeout = timeout;
         }
         // Whatever an origin has said, no other one can take its place.
         self.first = None;
@@ -83,4 +90,11 @@ impl Dialog {
             }
         }
     }
+}
+
+/// `12345678;timeout=60`
+fn timeout_of(session: &str) -> Option<Duration> {
+    let mut parameters = session.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let (_, seconds) = parameters.find(|(name, _)| name.trim().eq_ignore_ascii_case("timeout"))?;
+    seconds.trim().parse().ok().map(|seconds: u64| Duration::from_secs(seconds.clamp(TIMEOUT_MIN, TIMEOUT_MAX)))
 }

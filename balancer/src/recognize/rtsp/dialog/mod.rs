@@ -18,6 +18,10 @@ use crate::recognize::StreamKey;
 use std::collections::VecDeque;
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// RFC 2326 section 12.37: of an origin that names none.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 pub struct DialogConfig {
@@ -111,6 +115,7 @@ pub struct Dialog {
     /// Requests of the origin's that the client has not answered.
     origin_asks: u32,
     last_cseq: Option<u32>,
+    session_timeout: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +182,7 @@ impl Dialog {
             early: 0,
             origin_asks: 0,
             last_cseq: None,
+            session_timeout: SESSION_TIMEOUT,
         }
     }
 
@@ -277,6 +283,11 @@ impl Dialog {
     /// The origin has said nothing yet: another one may take its place.
     pub fn is_replaceable(&self) -> bool {
         self.first.is_some()
+    }
+
+    /// After so long without a word of the client's the origin may end the session.
+    pub fn session_timeout(&self) -> Duration {
+        self.session_timeout
     }
 
     /// Tracks whose media travel as datagrams.

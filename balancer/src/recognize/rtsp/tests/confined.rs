@@ -7,7 +7,6 @@ use super::*;
 fn nothing_leads_out_of_the_session() {
     let mut table = over_udp();
     for (line, code) in [
-        ("describe rtsp://192.0.2.10:8554/live/s2", 501),
         ("NEW rtsp://192.0.2.10:8554/live/s1", 501),
         ("OPTIONS rtsp://192.0.2.10:8554/live/s2", 455),
         ("GET_PARAMETER rtsp://192.0.2.10:8554/live/s2", 455),
@@ -57,4 +56,16 @@ fn setups_come_to_an_end() {
     assert_eq!(table.client(&setup(0, 99, "RTP/AVP;client_port=8000-8001")), Err(RtspError::Setups));
     table.dialog.refuse(Refusal::Error(RtspError::Setups));
     assert_eq!(status(&messages(&table.dialog.take_to_client())[0]), 503);
+}
+
+#[test]
+fn a_session_lasts_as_long_as_its_origin_says() {
+    for (session, seconds) in
+        [("1", 60), ("1;timeout=25", 25), ("1 ; Timeout = 30", 30), ("1;timeout=0", 10), ("1;timeout=x", 60)]
+    {
+        let mut table = described();
+        table.ask(&setup(0, 3, "RTP/AVP/TCP;interleaved=0-1"));
+        table.answer(&response(200, 3, &["Transport: RTP/AVP/TCP;interleaved=0-1", &format!("Session: {session}")]));
+        assert_eq!(table.dialog.session_timeout().as_secs(), seconds, "{session}");
+    }
 }
