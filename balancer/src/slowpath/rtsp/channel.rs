@@ -10,6 +10,7 @@ use super::tracks::Reserved;
 use crate::flow::FlowId;
 use crate::offload::{Datagrams, SpliceError};
 use balancer_common::abi::{FlowKey, Reason};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -173,6 +174,11 @@ impl Way {
     }
 }
 
+thread_local! {
+    /// One for all channels of a thread: most have nothing to carry, and none keeps it between two batches.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; DATAGRAM_BYTES_MAX]);
+}
+
 async fn carry(way: Arc<Way>) {
     let (vip, own) = (&way.ends.at_vip.socket, &way.ends.at_own.socket);
     loop {
@@ -184,10 +190,10 @@ async fn carry(way: Arc<Way>) {
             warn!(%error, "a socket for RTP is of no use any more");
             return;
         }
-        // For a batch at a time: channels that the kernel carries must not keep it.
-        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
-        let forth = pass(vip, own, &mut buffer, |from| way.beyond_client(from));
-        let back = pass(own, vip, &mut buffer, |from| way.beyond_origin(from));
+        let (forth, back) = BUFFER.with_borrow_mut(|buffer| {
+            let forth = pass(vip, own, buffer, |from| way.beyond_client(from));
+            (forth, pass(own, vip, buffer, |from| way.beyond_origin(from)))
+        });
         if forth.datagrams + back.datagrams > 0 {
             way.count(&forth, &back);
         }

@@ -34,8 +34,9 @@ impl Rtsp {
             head_bytes_max: ctx.settings.http_head_bytes_max,
             vip: client.own.ip(),
             client: client.peer.ip(),
-            // Datagrams come from the client itself, not through whoever speaks for it.
-            udp: visitor.announced.is_none(),
+            // Datagrams come from the client itself, not through whoever speaks for it; and they would be in the clear,
+            // which is not what a client of TLS asked for.
+            udp: visitor.announced.is_none() && !visitor.tls,
         };
         Self {
             dialog: Dialog::new(config),
