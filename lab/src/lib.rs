@@ -2,6 +2,7 @@
 //! `balancer` binary driven from outside, as an operator would. It knows the balancer's command line and JSON, never
 //! its code.
 
+pub mod auth_hook;
 pub mod balancer;
 pub mod browser;
 pub mod certificates;

@@ -1,6 +1,7 @@
 //! What the balancer says and asks for all origins together: their HTTP API made one, and the hook that decides who may
 //! publish and play.
 
+use balancer_lab::auth_hook::AuthHook;
 use balancer_lab::balancer::{Balancer, HTTP_PORT, ORIGIN_API_PORT, RTMP_PORT, Settings};
 use balancer_lab::data_centre::{DataCentre, Family, Layout};
 use balancer_lab::ffmpeg::{Clip, Player, Publisher};
@@ -10,9 +11,7 @@ use balancer_lab::requirements::{Need, met};
 use balancer_lab::scene::SOON;
 use balancer_lab::wait::wait_until;
 use serde_json::{Value, json};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener};
-use std::sync::{Arc, Mutex};
+use std::net::SocketAddr;
 
 const NEEDS: &[Need] = &[Need::Network, Need::Media, Need::Balancer];
 const FRAMES: u64 = 25;
@@ -56,57 +55,13 @@ fn clients_see_the_streams_of_all_origins_and_the_origin_that_fails() {
     assert_eq!(answer["origins"][2], json!({"id": "o2", "error": "it refused the connection"}));
 }
 
-/// A hook that allows whoever has the token, and remembers who was asked about.
-struct Hook {
-    address: SocketAddr,
-    asked: Arc<Mutex<Vec<Value>>>,
-}
-
-impl Hook {
-    /// On the balancer's own host; serves for as long as the test runs.
-    fn start(dc: &DataCentre) -> Self {
-        let listener = dc.lb.run(|| TcpListener::bind("127.0.0.1:0")).unwrap().unwrap();
-        let this = Self { address: listener.local_addr().unwrap(), asked: Arc::default() };
-        let asked = this.asked.clone();
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                let Ok(mut stream) = stream else { return };
-                let mut bytes = Vec::new();
-                let mut part = [0; 4096];
-                let question: Value = loop {
-                    let text = String::from_utf8_lossy(&bytes);
-                    let body = text.split_once("\r\n\r\n").map(|(_, body)| body);
-                    if let Some(question) = body.and_then(|body| serde_json::from_str(body).ok()) {
-                        break question;
-                    }
-                    match stream.read(&mut part) {
-                        Ok(n) if n > 0 => bytes.extend_from_slice(&part[..n]),
-                        _ => break Value::Null,
-                    }
-                };
-                let code = i32::from(question["param"] != "?token=good");
-                asked.lock().unwrap().push(question);
-                let answer =
-                    format!("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n{{\"code\":{code}}}");
-                let _ = stream.write_all(answer.as_bytes());
-            }
-        });
-        this
-    }
-
-    fn asked(&self, action: &str) -> Vec<Value> {
-        let asked = self.asked.lock().unwrap();
-        asked.iter().filter(|question| question["action"] == action).cloned().collect()
-    }
-}
-
 #[test]
 fn who_has_no_token_is_turned_away_before_anything_is_placed() {
     if !met(NEEDS) {
         return;
     }
     let dc = DataCentre::build(&Layout::default()).unwrap();
-    let hook = Hook::start(&dc);
+    let hook = AuthHook::start(&dc, 0);
     let mut settings = Settings::of(&dc);
     settings.config = format!("auth_hook = \"http://{}/auth\"\n", hook.address);
     let balancer = Balancer::start(&dc, settings).unwrap();
