@@ -48,6 +48,8 @@ pub struct Intake<S> {
     looked_at: usize,
     /// Of the head, or of the next bytes of a body.
     reading: Patience,
+    /// A body is being waited for. While nobody asks for it, its client is not the one who is slow.
+    awaits_body: bool,
     /// Of an answer that the client does not take.
     writing: Option<Patience>,
     /// Requests without a pause between.
@@ -88,6 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Intake<S> {
             stage: Stage::Head { begun: true },
             looked_at: 0,
             reading: Patience::new(limits.head_time_max),
+            awaits_body: false,
             writing: None,
             pipelined: 0,
             handback: None,
@@ -126,6 +129,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Intake<S> {
             Body::Chunked => Stage::Open,
         };
         self.looked_at = 0;
+        self.awaits_body = false;
     }
 
     /// Why hyper's connection ended, if it was because of the next request.
@@ -227,7 +231,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Intake<S> {
             let polled = Pin::new(&mut self.stream).poll_read(cx, into);
             let read = (into.filled().len() - before) as u64;
             if let Poll::Ready(result) = polled {
-                self.reading.renew(self.limits.idle);
+                self.awaits_body = false;
                 self.traffic.reads.fetch_add(1, Relaxed);
                 self.traffic.bytes_read.fetch_add(read, Relaxed);
                 return Poll::Ready(result.map(|()| read));
@@ -240,33 +244,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Intake<S> {
         match polled {
             Poll::Ready(result) => {
                 result?;
-                self.reading.renew(self.limits.idle);
+                self.awaits_body = false;
                 let n = max.min(room).min(self.buffer.len() as u64) as usize;
                 into.put_slice(&self.buffer.bytes()[..n]);
                 self.buffer.take(n);
                 Poll::Ready(Ok(n as u64))
             }
-            Poll::Pending if self.reading.poll_over(cx) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                if !std::mem::replace(&mut self.awaits_body, true) {
+                    self.reading.renew(self.limits.idle);
+                }
+                match self.reading.poll_over(cx) {
+                    true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+                    false => Poll::Pending,
+                }
+            }
         }
     }
 
     fn poll_written(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        match polled {
-            Poll::Ready(Ok(n)) => {
-                self.traffic.writes.fetch_add(1, Relaxed);
-                self.traffic.bytes_written.fetch_add(n as u64, Relaxed);
-                self.writing = None;
-                polled
-            }
-            Poll::Ready(Err(_)) => polled,
-            Poll::Pending => {
-                let limit = self.limits.idle;
-                if self.writing.get_or_insert_with(|| Patience::new(limit)).poll_over(cx) {
-                    return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-                }
-                Poll::Pending
-            }
+        if let Poll::Ready(Ok(n)) = polled {
+            self.traffic.writes.fetch_add(1, Relaxed);
+            self.traffic.bytes_written.fetch_add(n as u64, Relaxed);
+        }
+        self.poll_taken(cx, polled)
+    }
+
+    /// Waits for the client to take something, but not for ever.
+    fn poll_taken<T>(&mut self, cx: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            self.writing = None;
+            return polled;
+        }
+        let limit = self.limits.idle;
+        match self.writing.get_or_insert_with(|| Patience::new(limit)).poll_over(cx) {
+            true => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            false => Poll::Pending,
         }
     }
 }
@@ -313,7 +326,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Intake<S> {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+        // A TLS stream has a buffer of its own: much of an answer may wait here and nowhere else.
+        let this = self.get_mut();
+        let polled = Pin::new(&mut this.stream).poll_flush(cx);
+        this.poll_taken(cx, polled)
     }
 
     /// hyper's connection is over, which the client's need not be.

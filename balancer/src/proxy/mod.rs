@@ -49,6 +49,9 @@ use tracing::debug;
 
 /// From a request's last byte to the first of its answer. Playlists of low-latency HLS are held back for a few seconds.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
+/// Without a byte of a body that a client sends, or of an answer that it takes. Shorter than what a flow may be idle for:
+/// it holds one of the places that its origin has for all.
+const CLIENT_TIME_MAX: Duration = Duration::from_secs(30);
 /// A client's last bytes are taken and thrown away for so long, and up to so many: unread ones would turn our FIN into a
 /// RST that overtakes the answer.
 const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(2);
@@ -110,7 +113,7 @@ impl Proxy {
             head_bytes_max: self.settings.http_head_bytes_max,
             head_time_max: self.settings.preamble_timeout,
             keep_alive: self.settings.keep_alive_timeout,
-            idle: self.settings.idle_timeout,
+            idle: self.settings.idle_timeout.min(CLIENT_TIME_MAX),
         }
     }
 
