@@ -40,7 +40,7 @@ pub async fn hear(
         }
         Ok(Err(Unheard::Handshake(error, mut client))) => {
             ctx.counters.count(Reason::LimitTls);
-            info!(client = %visitor.client(), "no TLS: {error}");
+            debug!(client = %visitor.client(), "no TLS: {error}");
             close_politely(&mut client, &[]).await;
         }
         Err(_) => {
@@ -83,7 +83,7 @@ async fn greet(
         return Ok(client);
     }
     let Some(tls) = &ctx.tls else {
-        info!(client = %visitor.client(), "speaks TLS, and there is no certificate: set tls_certificate and tls_key");
+        debug!(client = %visitor.client(), "speaks TLS, and there is no certificate: set tls_certificate and tls_key");
         return Ok(client);
     };
     let Wire::Tcp(tcp) = client.wire else { return Ok(client) };
