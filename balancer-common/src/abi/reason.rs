@@ -216,6 +216,10 @@ reasons! {
     LimitHttpConnections = 174, Limit, "http_connections";
     /// `http_connections_per_client_max`: too many of them from one address; answered with 503.
     LimitHttpConnectionsPerClient = 175, Limit, "http_connections_per_client";
+    /// Too many requests of one client to one origin were under way: answered with 503.
+    LimitRequestsPerClient = 176, Limit, "requests_per_client";
+    /// Too many calls of the API that ask all origins were under way: answered with 503.
+    LimitQuestions = 177, Limit, "questions";
     /// More SETUPs in one RTSP conversation than a player needs: answered with 503 and closed.
     LimitSetups = 180, Limit, "setups";
     /// An RTSP player with media by UDP said nothing for two session time-outs: the session was ended.

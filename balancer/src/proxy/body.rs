@@ -5,6 +5,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use tower_http::services::fs::ServeFileSystemResponseBody;
 
@@ -16,8 +18,11 @@ pub enum Outgoing {
     Empty,
     /// What had to be read before it was known where it goes.
     Full(Bytes),
-    Client(Incoming),
+    Client(Incoming, Moved),
 }
+
+/// Set whenever some of a body has gone out. Its reader is inside hyper, and who wants to know is outside.
+pub type Moved = Arc<AtomicBool>;
 
 /// What a client is sent.
 pub enum Answer {
@@ -33,7 +38,7 @@ pub struct Relayed {
     /// Of the body, and still to be given on.
     pub read_ahead: Option<Bytes>,
     /// Told of everything that passes.
-    pub witness: Option<std::sync::Arc<dyn Witness>>,
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 /// Who wants to know that a body is still on its way.
@@ -43,7 +48,14 @@ pub trait Witness: Send + Sync {
 
 impl Outgoing {
     pub fn of(body: Incoming) -> Self {
-        if body.is_end_stream() { Self::Empty } else { Self::Client(body) }
+        if body.is_end_stream() { Self::Empty } else { Self::Client(body, Moved::default()) }
+    }
+
+    pub fn moved(&self) -> Option<Moved> {
+        match self {
+            Self::Client(_, moved) => Some(moved.clone()),
+            Self::Empty | Self::Full(_) => None,
+        }
     }
 }
 
@@ -74,7 +86,13 @@ impl Body for Outgoing {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) if bytes.is_empty() => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
-            Self::Client(body) => Pin::new(body).poll_frame(cx),
+            Self::Client(body, moved) => {
+                let polled = Pin::new(body).poll_frame(cx);
+                if polled.is_ready() {
+                    moved.store(true, Relaxed);
+                }
+                polled
+            }
         }
     }
 
@@ -82,7 +100,7 @@ impl Body for Outgoing {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_empty(),
-            Self::Client(body) => body.is_end_stream(),
+            Self::Client(body, _) => body.is_end_stream(),
         }
     }
 
@@ -90,7 +108,7 @@ impl Body for Outgoing {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Client(body) => body.size_hint(),
+            Self::Client(body, _) => body.size_hint(),
         }
     }
 }

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -55,9 +56,10 @@ impl Link {
         !self.ended && self.sender.is_ready()
     }
 
-    /// Sends the request and waits for the head of the answer.
+    /// Sends the request and waits for the head of the answer: for `limit` from the last byte of the request that went out.
     pub async fn ask(&mut self, request: Request<Outgoing>, limit: Duration) -> Result<Response<Incoming>, AskError> {
         self.patience.renew(limit);
+        let moved = request.body().moved();
         let mut answer = pin!(self.sender.try_send_request(request));
         poll_fn(|cx| {
             // First without asking to be woken: mostly something comes of it, and then what hyper's parts tell each other
@@ -67,6 +69,9 @@ impl Link {
                 if let Poll::Ready(answer) = answer.as_mut().poll(&mut blind()) {
                     return Poll::Ready(answer.map_err(failed));
                 }
+            }
+            if moved.as_ref().is_some_and(|moved| moved.swap(false, Relaxed)) {
+                self.patience.renew(limit);
             }
             if self.patience.poll_over(cx) { Poll::Ready(Err(AskError::Slow)) } else { Poll::Pending }
         })

@@ -104,7 +104,8 @@ impl Proxy {
     ) -> Arc<Self> {
         let times = Times { connect: settings.connect_timeout, answer: ANSWER_TIME_MAX, idle: settings.idle_timeout };
         let files = settings.static_files.as_deref().map(Files::new);
-        Arc::new(Self { origins: Origins::new(times), files, settings, store, live, telemetry, authorizer, clock })
+        let origins = Origins::new(times, telemetry.clone());
+        Arc::new(Self { origins, files, settings, store, live, telemetry, authorizer, clock })
     }
 
     /// What a client of these settings may take its time for.

@@ -4,13 +4,16 @@
 
 use super::body::{Answer, Outgoing, Relayed};
 use super::link::{AskError, BodyResult, Link};
+use crate::telemetry::Telemetry;
+use balancer_common::abi::Reason;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -24,6 +27,8 @@ pub const IDLE_MAX: usize = 256;
 pub const IDLE_TIME_MAX: Duration = Duration::from_secs(4);
 /// Requests under way to one address. More than any media server answers at once.
 pub const IN_FLIGHT_MAX: usize = 4096;
+/// Of them, those of one client. More than the players behind one address ask for at once.
+pub const IN_FLIGHT_PER_CLIENT_MAX: u32 = 256;
 
 /// Where a request goes.
 #[derive(Clone, Debug)]
@@ -59,7 +64,7 @@ pub enum OriginError {
     Connect(io::Error),
     #[error("this host has no connection left for it: {0}")]
     Local(io::Error),
-    #[error("more than {IN_FLIGHT_MAX} requests to it are under way")]
+    #[error("too many requests to it are under way")]
     Busy,
     #[error("it closed the connection instead of answering")]
     Broken,
@@ -98,6 +103,7 @@ pub struct Asked {
 
 pub struct Origins {
     times: Times,
+    telemetry: Arc<Telemetry>,
     pools: Mutex<HashMap<SocketAddr, Pool>>,
 }
 
@@ -106,17 +112,26 @@ struct Pool {
     /// The one used last is used first: the others grow old and go.
     idle: Vec<(Box<Link>, Instant)>,
     in_flight: usize,
+    by_client: HashMap<IpAddr, u32>,
 }
 
 impl Origins {
-    pub fn new(times: Times) -> Arc<Self> {
-        Arc::new(Self { times, pools: Mutex::default() })
+    pub fn new(times: Times, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        Arc::new(Self { times, telemetry, pools: Mutex::default() })
     }
 
     /// Sends a request whose URI is a path (or an asterisk), and waits for the head of the answer.
     pub async fn ask(self: &Arc<Self>, target: &Target, request: Request<Outgoing>) -> Result<Asked, Failed> {
-        let Some((mut borrowed, mut pooled)) = self.borrow_link(target) else {
-            return Err(Failed { error: OriginError::Busy, request: Some(Box::new(request)) });
+        let (mut borrowed, mut pooled) = match self.borrow_link(target, client_of(&request)) {
+            Ok(borrowed) => borrowed,
+            Err(Full::Origin) => {
+                return Err(Failed { error: OriginError::Busy, request: Some(Box::new(request)) });
+            }
+            // Another origin would be filled by it just the same.
+            Err(Full::Client) => {
+                self.telemetry.limited(Reason::LimitRequestsPerClient);
+                return Err(Failed { error: OriginError::Busy, request: None });
+            }
         };
         let limit = if request.body().is_end_stream() { self.times.answer } else { self.times.idle };
         let mut request = request;
@@ -163,12 +178,23 @@ impl Origins {
     }
 
     /// A place among the requests in flight, and an idle connection if there is one.
-    fn borrow_link(self: &Arc<Self>, target: &Target) -> Option<(Borrowed, Option<Box<Link>>)> {
+    fn borrow_link(
+        self: &Arc<Self>,
+        target: &Target,
+        client: Option<IpAddr>,
+    ) -> Result<(Borrowed, Option<Box<Link>>), Full> {
         let now = Instant::now();
         let mut pools = self.pools();
         let pool = pools.entry(target.address).or_default();
         if pool.in_flight >= IN_FLIGHT_MAX {
-            return None;
+            return Err(Full::Origin);
+        }
+        if let Some(client) = client {
+            let count = pool.by_client.entry(client).or_default();
+            if *count >= IN_FLIGHT_PER_CLIENT_MAX {
+                return Err(Full::Client);
+            }
+            *count += 1;
         }
         pool.in_flight += 1;
         let mut found = None;
@@ -179,9 +205,9 @@ impl Origins {
             found = (now.duration_since(since) < IDLE_TIME_MAX && link.is_free()).then_some(link);
         }
         drop(pools);
-        let borrowed =
-            Borrowed { origins: self.clone(), address: target.address, link: None, is_complete: false, keep: true };
-        Some((borrowed, found))
+        let (origins, address) = (self.clone(), target.address);
+        let borrowed = Borrowed { origins, address, client, link: None, is_complete: false, keep: true };
+        Ok((borrowed, found))
     }
 
     async fn connect(&self, target: &Target) -> Result<Box<Link>, OriginError> {
@@ -225,6 +251,7 @@ impl Origins {
 pub struct Borrowed {
     origins: Arc<Origins>,
     address: SocketAddr,
+    client: Option<IpAddr>,
     link: Option<Box<Link>>,
     is_complete: bool,
     keep: bool,
@@ -252,12 +279,31 @@ impl Drop for Borrowed {
         let mut pools = self.origins.pools();
         let Some(pool) = pools.get_mut(&self.address) else { return };
         pool.in_flight = pool.in_flight.saturating_sub(1);
+        if let Some(client) = self.client
+            && let Entry::Occupied(mut count) = pool.by_client.entry(client)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
         if let Some(link) = free
             && pool.idle.len() < IDLE_MAX
         {
             pool.idle.push((link, Instant::now()));
         }
     }
+}
+
+/// Who has no place left.
+enum Full {
+    Origin,
+    Client,
+}
+
+/// As the origin is told ([`super::headers::Forwarded`]): behind a proxy that is believed, the clients are those it names.
+fn client_of(request: &Request<Outgoing>) -> Option<IpAddr> {
+    request.headers().get("x-real-ip")?.to_str().ok()?.parse().ok()
 }
 
 /// RFC 9110 section 9.2.2, for what has no body that would have to be repeated too.

@@ -14,6 +14,7 @@ pub use http::{HttpKind, OriginResult};
 
 use crate::counters::Counters;
 use crate::store::{Clock, Store};
+use balancer_common::abi::Reason;
 use collector::Scrape;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -59,6 +60,7 @@ pub struct Telemetry {
     hooks: Family<Labels, Counter>,
     denials: Counter,
     http: http::HttpCounters,
+    counters: Arc<Counters>,
 }
 
 impl Telemetry {
@@ -90,8 +92,8 @@ impl Telemetry {
             denials.clone(),
         );
         let http = http::HttpCounters::register(&mut registry);
-        registry.register_collector(Box::new(Scrape { store, counters, facts, clock }));
-        Self { registry, splices, registrations, hooks, denials, http }
+        registry.register_collector(Box::new(Scrape { store, counters: counters.clone(), facts, clock }));
+        Self { registry, splices, registrations, hooks, denials, http, counters }
     }
 
     /// A flow is forwarded by the kernel now; `took` since that was decided.
@@ -107,6 +109,11 @@ impl Telemetry {
     /// `result` is one of a few constant words.
     pub fn hooked(&self, result: &'static str) {
         self.hooks.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// A limit was met.
+    pub fn limited(&self, reason: Reason) {
+        self.counters.count(reason);
     }
 
     pub fn denied(&self) {

@@ -1,6 +1,7 @@
 //! Origins that fail, and what is tried before a client hears of it.
 
 use super::world::{Origin, World, bodies, ok, statuses};
+use crate::config::Settings;
 use crate::proxy::{OriginError, Origins, Outgoing, Target, Times};
 use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::{Endpoints, OriginSpec, OriginStatus};
@@ -100,7 +101,7 @@ fn origins(answer_ms: u64) -> std::sync::Arc<Origins> {
         answer: Duration::from_millis(answer_ms),
         idle: Duration::from_millis(answer_ms),
     };
-    Origins::new(times)
+    Origins::new(times, World::new().proxy.telemetry.clone())
 }
 
 fn get() -> Request<Outgoing> {
@@ -113,6 +114,45 @@ async fn an_origin_that_says_nothing_is_not_waited_for_for_ever() {
     let target = Target::from(silent.local_addr().unwrap());
     let failed = origins(50).ask(&target, get()).await.err().unwrap();
     assert!(matches!(failed.error, OriginError::Slow) && failed.request.is_none(), "{:?}", failed.error);
+}
+
+#[tokio::test]
+async fn one_client_cannot_take_the_places_of_all() {
+    let origin = Origin::new(|_| ok("here")).await;
+    let (world, target) = (World::new(), Target::from(origin.address));
+    let origins = &world.proxy.origins;
+    let of = |client: &str| {
+        let request = Request::get("/x").header("host", "h").header("x-real-ip", client);
+        request.body(Outgoing::Empty).unwrap()
+    };
+    let mut unread = Vec::new();
+    for _ in 0..256 {
+        unread.push(origins.ask(&target, of("198.51.100.7")).await.unwrap());
+    }
+    let failed = origins.ask(&target, of("198.51.100.7")).await.err().unwrap();
+    assert!(matches!(failed.error, OriginError::Busy) && failed.request.is_none(), "{:?}", failed.error);
+    assert!(world.metrics().contains("\"requests_per_client\"} 1"), "{}", world.metrics());
+    origins.ask(&target, of("198.51.100.8")).await.unwrap();
+    unread.pop();
+    origins.ask(&target, of("198.51.100.7")).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_upload_may_last_longer_than_any_silence_in_it() {
+    let origin = Origin::echo().await;
+    let world = World::of(Settings { idle_timeout: Duration::from_secs(2), ..Settings::default() });
+    world.add("o1", origin.address).await;
+    let (mut client, task) = world.connect();
+    client.write_all(b"PUT /x HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n").await.unwrap();
+    for _ in 0..5 {
+        client.write_all(b"1\r\nx\r\n").await.unwrap();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    client.write_all(b"0\r\n\r\n").await.unwrap();
+    let mut heard = String::new();
+    client.read_to_string(&mut heard).await.unwrap();
+    assert_eq!(statuses(&heard), [200]);
+    task.await.unwrap();
 }
 
 #[tokio::test]
