@@ -45,6 +45,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::sync::Semaphore;
 use tracing::debug;
 
 /// From a request's last byte to the first of its answer. Playlists of low-latency HLS are held back for a few seconds.
@@ -69,6 +70,7 @@ pub struct Proxy {
     pub clock: Clock,
     pub origins: Arc<Origins>,
     files: Option<Files>,
+    questions: Semaphore,
 }
 
 /// Whose requests these are.
@@ -105,7 +107,8 @@ impl Proxy {
         let times = Times { connect: settings.connect_timeout, answer: ANSWER_TIME_MAX, idle: settings.idle_timeout };
         let files = settings.static_files.as_deref().map(Files::new);
         let origins = Origins::new(times, telemetry.clone());
-        Arc::new(Self { origins, files, settings, store, live, telemetry, authorizer, clock })
+        let questions = api::turns();
+        Arc::new(Self { origins, files, settings, store, live, telemetry, authorizer, clock, questions })
     }
 
     /// What a client of these settings may take its time for.

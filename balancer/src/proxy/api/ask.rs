@@ -1,16 +1,18 @@
 //! The same question to every origin that has an HTTP API, at once, each with its own deadline.
 
 use super::super::body::Outgoing;
+use super::super::headers::Forwarded;
 use super::super::origins::Target;
 use super::super::{Answer, Client, Proxy};
 use super::merge::Reply;
+use crate::recognize::http::FORWARDED;
 use crate::registry::Why;
 use crate::store::OriginView;
 use balancer_common::abi::ServiceKind;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, HOST, HeaderMap, HeaderValue};
 use http::{Method, Request};
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -23,7 +25,7 @@ use tokio::task::JoinSet;
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(2);
 const ANSWER_BYTES_MAX: usize = 8 << 20;
 /// Of all answers to one question.
-const ANSWERS_BYTES_MAX: usize = 64 << 20;
+const ANSWERS_BYTES_MAX: usize = 32 << 20;
 /// Origins asked at once for one question; others wait their turn.
 const AT_ONCE_MAX: usize = 128;
 
@@ -34,16 +36,26 @@ pub struct Question {
     pub body: Bytes,
     /// SRS may want a password for its API.
     pub authorization: Option<HeaderValue>,
+    /// The client's claims about whom it speaks for.
+    pub claims: HeaderMap,
 }
 
 impl Question {
     pub fn new(method: Method, path_and_query: String, headers: &HeaderMap) -> Self {
-        Self { method, path_and_query, body: Bytes::new(), authorization: headers.get(AUTHORIZATION).cloned() }
+        let authorization = headers.get(AUTHORIZATION).cloned();
+        let mut claims = HeaderMap::new();
+        for name in FORWARDED {
+            headers.get_all(name).iter().for_each(|claim| _ = claims.append(name, claim.clone()));
+        }
+        Self { method, path_and_query, body: Bytes::new(), authorization, claims }
     }
 }
 
 /// Everybody's answer, in the order of their ids. `only` one, if it is said which.
 pub async fn all(proxy: &Arc<Proxy>, client: &Client, question: Question, only: Option<&str>) -> Vec<Reply> {
+    let mut question = question;
+    // An origin may allow its API to some addresses alone, and ours is not the one that asks.
+    Forwarded::new(client.via).request(&mut question.claims);
     let question = Arc::new(question);
     let (turns, taken) = (Arc::new(Semaphore::new(AT_ONCE_MAX)), Arc::new(AtomicUsize::new(0)));
     let mut asked = JoinSet::new();
@@ -97,20 +109,27 @@ async fn one(
     let request = request(target.address, question)?;
     let asked = proxy.origins.ask(target, request).await.map_err(|failed| failed.error.to_string())?;
     let status = asked.response.status();
-    let body: Limited<Answer> = Limited::new(asked.response.into_body(), ANSWER_BYTES_MAX);
-    let too_large = || format!("its answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20);
-    let body = match body.collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<http_body_util::LengthLimitError>() => return Err(too_large()),
-        Err(error) => return Err(error.to_string()),
-    };
-    if taken.fetch_add(body.len(), Relaxed) + body.len() > ANSWERS_BYTES_MAX {
-        return Err(format!("all answers together are larger than {} MiB: ask for less", ANSWERS_BYTES_MAX >> 20));
-    }
+    let body = whole(asked.response.into_body(), taken).await?;
     match serde_json::from_slice(&body) {
         Ok(Value::Object(said)) if said.contains_key("code") => Ok(said),
         Ok(_) | Err(_) => Err(format!("its answer (status {}) is none of SRS's", status.as_u16())),
     }
+}
+
+/// The body, if neither it nor all answers together are too large: whoever finds that out stops reading at once.
+async fn whole(mut body: Answer, taken: &AtomicUsize) -> Result<Vec<u8>, String> {
+    let mut whole = Vec::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(part) = frame.map_err(|error| error.to_string())?.into_data() else { continue };
+        if whole.len() + part.len() > ANSWER_BYTES_MAX {
+            return Err(format!("its answer is larger than {} MiB", ANSWER_BYTES_MAX >> 20));
+        }
+        if taken.fetch_add(part.len(), Relaxed) + part.len() > ANSWERS_BYTES_MAX {
+            return Err(format!("all answers together are larger than {} MiB: ask for less", ANSWERS_BYTES_MAX >> 20));
+        }
+        whole.extend_from_slice(&part);
+    }
+    Ok(whole)
 }
 
 fn request(address: SocketAddr, question: &Question) -> Result<Request<Outgoing>, String> {
@@ -122,5 +141,7 @@ fn request(address: SocketAddr, question: &Question) -> Result<Request<Outgoing>
     if let Some(authorization) = &question.authorization {
         request = request.header(AUTHORIZATION, authorization);
     }
-    request.body(Outgoing::from(question.body.clone())).map_err(|error| error.to_string())
+    let mut request = request.body(Outgoing::from(question.body.clone())).map_err(|error| error.to_string())?;
+    request.headers_mut().extend(question.claims.clone());
+    Ok(request)
 }

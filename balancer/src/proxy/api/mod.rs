@@ -22,6 +22,7 @@ use super::headers::allow_reading;
 use super::{Answer, Client, Proxy};
 use crate::recognize::StreamKey;
 use ask::Question;
+use balancer_common::abi::Reason;
 use bytes::Bytes;
 use call::{Ambiguous, Call, List, Window, call};
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, HeaderMap, HeaderValue};
@@ -34,8 +35,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Questions to all origins under way: the port is public, and one request here is many there.
-const QUESTIONS_MAX: usize = 16;
-static QUESTIONS: Semaphore = Semaphore::const_new(QUESTIONS_MAX);
+const QUESTIONS_MAX: usize = 4;
 const WAIT_MAX: Duration = Duration::from_secs(3);
 /// An offer with many candidates has some 10 KiB.
 const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -51,6 +51,11 @@ pub enum Answered {
     },
 }
 
+/// One for each question to all origins that may be under way.
+pub fn turns() -> Semaphore {
+    Semaphore::new(QUESTIONS_MAX)
+}
+
 pub async fn answer(proxy: &Arc<Proxy>, client: &Client, request: Request<Incoming>) -> Answered {
     match call(request.method(), request.uri()) {
         Call::Other => match names_stream(&host(&request), request.uri(), &[]) {
@@ -64,14 +69,25 @@ pub async fn answer(proxy: &Arc<Proxy>, client: &Client, request: Request<Incomi
             },
             Err(refusal) => Answered::Here(refusal),
         },
-        call => Answered::Here(match tokio::time::timeout(WAIT_MAX, QUESTIONS.acquire()).await {
-            Ok(_turn) => for_all(proxy, client, request, call).await,
-            Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "too many questions to all origins at once"),
-        }),
+        call => Answered::Here(for_all(proxy, client, request, call).await.unwrap_or_else(|refusal| refusal)),
     }
 }
 
-async fn for_all(proxy: &Arc<Proxy>, client: &Client, request: Request<Incoming>, call: Call) -> Response<Answer> {
+async fn for_all(
+    proxy: &Arc<Proxy>,
+    client: &Client,
+    request: Request<Incoming>,
+    call: Call,
+) -> Result<Response<Answer>, Response<Answer>> {
+    // Before the turn: others need not wait for a client that sends slowly.
+    let (request, body) = match call {
+        Call::Raw => whole(request).await?,
+        _ => (request.map(drop), Bytes::new()),
+    };
+    let Ok(_turn) = tokio::time::timeout(WAIT_MAX, proxy.questions.acquire()).await else {
+        proxy.telemetry.limited(Reason::LimitQuestions);
+        return Err(refusal(StatusCode::SERVICE_UNAVAILABLE, "too many questions to all origins at once"));
+    };
     let ask = |path: String| {
         let question = Question::new(Method::GET, path, request.headers());
         ask::all(proxy, client, question, None)
@@ -97,17 +113,14 @@ async fn for_all(proxy: &Arc<Proxy>, client: &Client, request: Request<Incoming>
                 }
             }
         }
-        Call::Raw => match whole(request).await {
-            Ok((head, body)) => {
-                let path = head.uri().path_and_query().map_or("/api/v1/raw", |path| path.as_str()).to_owned();
-                let question = Question { body, ..Question::new(head.method().clone(), path, head.headers()) };
-                merge::raw(&ask::all(proxy, client, question, None).await)
-            }
-            Err(refusal) => return refusal,
-        },
-        Call::Negotiation | Call::Other => return refusal(StatusCode::NOT_FOUND, "not for all origins"),
+        Call::Raw => {
+            let path = request.uri().path_and_query().map_or("/api/v1/raw", |path| path.as_str()).to_owned();
+            let question = Question { body, ..Question::new(request.method().clone(), path, request.headers()) };
+            merge::raw(&ask::all(proxy, client, question, None).await)
+        }
+        Call::Negotiation | Call::Other => return Err(refusal(StatusCode::NOT_FOUND, "not for all origins")),
     };
-    json_answer(StatusCode::OK, &merged)
+    Ok(json_answer(StatusCode::OK, &merged))
 }
 
 fn path_of(list: List, id: &str) -> String {

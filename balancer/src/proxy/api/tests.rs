@@ -236,6 +236,7 @@ async fn control_goes_to_all_and_the_rest_to_one() {
     for origin in [&a, &b] {
         assert!(origin.heard()[0].starts_with("POST /api/v1/raw?rpc=reload HTTP/1.1"));
         assert!(origin.heard()[0].ends_with("\r\n\r\n{}"));
+        assert!(origin.heard()[0].contains("X-Forwarded-For: 198.51.100.7\r\n"), "{}", origin.heard()[0]);
     }
     for _ in 0..5 {
         assert_eq!(ask(&world, "GET /api/v1/authors").await.1["path"], "/api/v1/authors");
@@ -273,4 +274,55 @@ async fn what_names_a_stream_goes_to_its_origin_as_it_is() {
     }
     let large = format!("POST /rtc/v1/play/\n{}", "x".repeat(300_000));
     assert_eq!(ask(&world, &large).await.0, 413);
+}
+
+#[tokio::test]
+async fn a_client_that_sends_slowly_takes_nobodys_turn() {
+    let (world, _a, _b) = two().await;
+    let mut slow = Vec::new();
+    for _ in 0..20 {
+        let (mut client, task) = world.connect_by(1024, ServiceKind::Api);
+        client.write_all(b"POST /api/v1/raw HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{").await.unwrap();
+        slow.push((client, task));
+    }
+    assert_eq!(ask(&world, "GET /api/v1/versions").await.0, 200);
+    assert!(!world.metrics().contains("\"questions\"} 1"));
+}
+
+#[tokio::test]
+async fn no_more_questions_than_turns_and_no_more_answers_than_memory() {
+    let world = World::new();
+    let large = ok(&format!("{{\"code\":0,\"x\":\"{}\"}}", "x".repeat(7 << 20)));
+    let origins = [
+        Origin::new({
+            let large = large.clone();
+            move |_| large.clone()
+        })
+        .await,
+        Origin::new({
+            let large = large.clone();
+            move |_| large.clone()
+        })
+        .await,
+        Origin::new({
+            let large = large.clone();
+            move |_| large.clone()
+        })
+        .await,
+        Origin::new({
+            let large = large.clone();
+            move |_| large.clone()
+        })
+        .await,
+        Origin::new(move |_| large.clone()).await,
+    ];
+    for (at, origin) in origins.iter().enumerate() {
+        world.add(&format!("o{at}"), origin.address).await;
+    }
+    let answer = ask(&world, "GET /api/v1/versions").await.1.to_string();
+    assert!(answer.contains("all answers together are larger than 32 MiB"), "one of five");
+    let turns = world.proxy.questions.acquire_many(4).await.unwrap();
+    assert_eq!(ask(&world, "GET /api/v1/versions").await.0, 503);
+    assert!(world.metrics().contains("\"questions\"} 1"), "{}", world.metrics());
+    drop(turns);
 }
