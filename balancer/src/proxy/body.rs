@@ -71,6 +71,12 @@ impl Answer {
     }
 }
 
+impl Default for Answer {
+    fn default() -> Self {
+        Self::empty()
+    }
+}
+
 impl<T: Into<Bytes>> From<T> for Answer {
     fn from(bytes: T) -> Self {
         Self::Full(bytes.into())

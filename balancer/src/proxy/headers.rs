@@ -58,15 +58,20 @@ impl Forwarded {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
         // Some origins read a field through a variable in which `-` has become `_`.
-        for alias in ["x_forwarded_for", "x_real_ip", "x_forwarded_proto"] {
-            headers.remove(alias);
-        }
+        let aliases: Vec<HeaderName> = headers.keys().filter(|name| is_alias(name.as_str())).cloned().collect();
+        aliases.iter().for_each(|name| drop(headers.remove(name)));
         match &self.ready {
             Some(ready) => ready.iter().for_each(|(name, value)| drop(headers.insert(name, value.clone()))),
             None => self.values(headers).into_iter().for_each(|(name, value)| drop(headers.insert(name, value))),
         }
         debug_assert!(FORWARDED.iter().all(|name| headers.contains_key(*name)));
     }
+}
+
+/// One of [`FORWARDED`] in another spelling.
+fn is_alias(name: &str) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.contains('_') && FORWARDED.iter().any(|wanted| name.bytes().map(plain).eq(wanted.bytes()))
 }
 
 /// Makes an origin's head one for a client. Of an answer to a preflight it still shows what the origin has said.
@@ -80,7 +85,15 @@ pub fn response(headers: &mut HeaderMap, is_preflight: bool) {
 
 /// Where the origin says nothing, anybody may read: players run on pages of other sites.
 pub fn allow_reading(headers: &mut HeaderMap) {
+    if has_a_list(headers) {
+        return;
+    }
     headers.entry(ACCESS_CONTROL_ALLOW_ORIGIN).or_insert(HeaderValue::from_static("*"));
+}
+
+/// An answer that depends on the page that asks: this one is not on the list, or `Access-Control-Allow-Origin` is there.
+fn has_a_list(headers: &HeaderMap) -> bool {
+    headers.get_all(header::VARY).iter().flat_map(names).any(|name| name.eq_ignore_ascii_case("origin"))
 }
 
 fn of_one_connection(headers: &mut HeaderMap) {
@@ -111,12 +124,33 @@ pub fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
 }
 
-/// Whether the origin has an answer of its own to a preflight.
+/// Whether the origin has an answer of its own to a preflight, if only a no.
 pub fn knows_preflight(status: StatusCode, headers: &HeaderMap) -> bool {
-    !matches!(
-        status,
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED | StatusCode::BAD_REQUEST
-    ) && headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN)
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => true,
+        // Servers that do not know the method at all.
+        StatusCode::NOT_IMPLEMENTED => false,
+        _ if status.is_server_error() || has_a_list(headers) => true,
+        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST => false,
+        _ => headers.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN),
+    }
+}
+
+/// Says in a response's extensions that it is [`preflight`]'s.
+#[derive(Clone, Copy)]
+struct Own;
+
+/// Takes a permission back that no origin has given.
+pub fn without_own_preflight<B: Default>(response: Response<B>) -> Response<B> {
+    if response.extensions().get::<Own>().is_none() {
+        return response;
+    }
+    let mut refused = Response::new(B::default());
+    *refused.status_mut() = StatusCode::FORBIDDEN;
+    if let Some(connection) = response.headers().get(CONNECTION) {
+        refused.headers_mut().insert(CONNECTION, connection.clone());
+    }
+    refused
 }
 
 /// What a preflight is answered with where the origin has nothing to say.
@@ -124,6 +158,7 @@ pub fn preflight<B>(asked: &HeaderMap, body: B) -> Response<B> {
     const A_DAY_S: HeaderValue = HeaderValue::from_static("86400");
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::NO_CONTENT;
+    response.extensions_mut().insert(Own);
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers
@@ -197,14 +232,22 @@ mod tests {
 
     #[test]
     fn only_a_trusted_client_speaks_for_others() {
-        let claims = [("x-forwarded-for", "203.0.113.1"), ("x_real_ip", "203.0.113.1"), ("forwarded", "for=x")];
+        let claims = [
+            ("x-forwarded-for", "203.0.113.1"),
+            ("x_real_ip", "203.0.113.1"),
+            ("x-forwarded_for", "203.0.113.1"),
+            ("x_forwarded-proto", "https"),
+            ("forwarded", "for=x"),
+        ];
         let (mut trusted, mut other) = (map(&claims), map(&claims));
         Forwarded::new(via(true)).request(&mut trusted);
         Forwarded::new(via(false)).request(&mut other);
         assert_eq!(trusted["x-forwarded-for"], "203.0.113.1, 198.51.100.7");
         assert_eq!(trusted["forwarded"], "for=x, for=198.51.100.7;by=192.0.2.10;proto=http");
         assert_eq!(other["x-forwarded-for"], "198.51.100.7");
-        assert!(!other.contains_key("x_real_ip"));
+        for headers in [trusted, other] {
+            assert!(!headers.keys().any(|name| name.as_str().contains('_')), "{headers:?}");
+        }
     }
 
     #[test]
@@ -230,5 +273,21 @@ mod tests {
         assert_eq!(answer.headers()["access-control-allow-headers"], "range, x-token");
         assert!(knows_preflight(StatusCode::NO_CONTENT, answer.headers()));
         assert!(!knows_preflight(StatusCode::OK, &HeaderMap::new()));
+        let refused = without_own_preflight(answer);
+        assert_eq!((refused.status(), refused.headers().len()), (StatusCode::FORBIDDEN, 0));
+    }
+
+    #[test]
+    fn a_no_of_the_origin_is_one() {
+        for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::BAD_GATEWAY] {
+            assert!(knows_preflight(status, &HeaderMap::new()), "{status}");
+        }
+        for status in [StatusCode::NOT_FOUND, StatusCode::METHOD_NOT_ALLOWED, StatusCode::NOT_IMPLEMENTED] {
+            assert!(!knows_preflight(status, &HeaderMap::new()), "{status}");
+        }
+        let mut not_listed = map(&[("vary", "Accept-Encoding"), ("vary", "x, ORIGIN")]);
+        assert!(knows_preflight(StatusCode::OK, &not_listed));
+        response(&mut not_listed, false);
+        assert!(!not_listed.contains_key(ACCESS_CONTROL_ALLOW_ORIGIN));
     }
 }

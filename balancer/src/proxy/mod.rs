@@ -37,10 +37,13 @@ use crate::telemetry::{HttpKind, Telemetry};
 use balancer_common::abi::ServiceKind;
 use exchange::Exchange;
 use files::Files;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use playing::Playing;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -134,8 +137,12 @@ impl Proxy {
         let mut builder = Builder::new();
         // A client that sends no more may still read: whether it is there is seen when it is written to.
         builder.half_close(true).title_case_headers(true).max_buf_size(ANSWER_BYTES_MAX);
-        let connection =
-            builder.serve_connection(TokioIo::new(&mut *intake), service_fn(|request| exchange.answer(request)));
+        let service = service_fn(async |request: Request<Incoming>| {
+            let is_open = client.service != ServiceKind::Api || api::is_for_pages(request.uri().path());
+            let response = exchange.answer(request).await?;
+            Ok::<_, Infallible>(if is_open { response } else { headers::without_own_preflight(response) })
+        });
+        let connection = builder.serve_connection(TokioIo::new(&mut *intake), service);
         let ended = tokio::select! {
             ended = connection => ended,
             () = reset.given() => return Handback::Closed,

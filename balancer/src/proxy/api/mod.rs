@@ -56,6 +56,12 @@ pub fn turns() -> Semaphore {
     Semaphore::new(QUESTIONS_MAX)
 }
 
+/// What pages of other sites call. Everything else is for those who operate the origins, whom any page that they visit
+/// could make do something: what an origin does not allow there, nobody does.
+pub fn is_for_pages(path: &str) -> bool {
+    path.starts_with("/rtc/v1/")
+}
+
 pub async fn answer(proxy: &Arc<Proxy>, client: &Client, request: Request<Incoming>) -> Answered {
     match call(request.method(), request.uri()) {
         Call::Other => match names_stream(&host(&request), request.uri(), &[]) {

@@ -326,3 +326,21 @@ async fn no_more_questions_than_turns_and_no_more_answers_than_memory() {
     assert!(world.metrics().contains("\"questions\"} 1"), "{}", world.metrics());
     drop(turns);
 }
+
+#[tokio::test]
+async fn pages_of_other_sites_may_negotiate_and_nothing_else() {
+    let silent = Origin::new(|_| b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n".to_vec()).await;
+    let world = World::new();
+    world.add("o1", silent.address).await;
+    for (path, status) in [("/rtc/v1/whip/?app=live&stream=a", 204), ("/api/v1/clients/7", 403)] {
+        let (mut client, task) = world.connect_by(64 * 1024, ServiceKind::Api);
+        let asks = "Host: x\r\nOrigin: https://p\r\nAccess-Control-Request-Method: DELETE\r\n\r\n";
+        client.write_all(format!("OPTIONS {path} HTTP/1.1\r\n{asks}").as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut heard = String::new();
+        client.read_to_string(&mut heard).await.unwrap();
+        task.await.unwrap();
+        assert!(heard.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {heard}");
+        assert_eq!(heard.to_ascii_lowercase().contains("access-control-allow-origin"), status == 204, "{path}");
+    }
+}
