@@ -117,7 +117,8 @@ pub const ROWS: &[Setting] = &[
         unset: "none",
         example: "/var/lib/balancer/players",
         help: "Folder that the HTTP port serves beside the streams: players, a crossdomain.xml.\n\
-               A path that names a stream goes to its origin in any case.",
+               A path that names a stream goes to its origin in any case.\n\
+               Symbolic links in it are followed wherever they lead.",
         access: optional!(settings.static_files, PATH),
         ..ROW
     },
