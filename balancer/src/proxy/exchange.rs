@@ -132,18 +132,25 @@ impl<'a> Exchange<'a> {
         let (uri, via) = (request.uri(), &self.client.via);
         let scheme = if via.tls { "https" } else { "http" };
         let role = api::role(request.method(), uri.path());
+        let mut query = uri.query().map(recognizer::without_mark).unwrap_or_default().into_owned();
+        // SRS has sent its player on from the playlist that had the token: this is a part of that.
+        let is_sent_on = is_context(&query);
+        if is_sent_on {
+            query.clear();
+        }
         for key in subject.judged(&self.proxy.store)? {
             let question = Question {
                 role,
                 protocol: subject.protocol().unwrap_or(Protocol::Http),
                 key,
                 client: via.client,
-                query: uri.query().map(recognizer::without_mark).unwrap_or_default().into_owned(),
+                query: query.clone(),
                 url: format!("{scheme}://{}{}", host(request), uri.path()),
             };
             let verdict = match (role, subject.kind) {
                 (Role::Publish, _) => authorizer.ask(question).await,
                 (Role::Play, Kind::Segment) => authorizer.ask_for_segment(question).await,
+                (Role::Play, Kind::Playlist) if is_sent_on => authorizer.ask_for_segment(question).await,
                 (Role::Play, _) => authorizer.ask_cached(question).await,
             };
             if !verdict.is_allowed() {
@@ -277,4 +284,9 @@ fn origin_form(uri: Uri) -> Uri {
         None => uri.path_and_query().cloned(),
     };
     Uri::from(path_and_query.unwrap_or(PathAndQuery::from_static("/")))
+}
+
+/// The parameter with which SRS tells the players of a playlist apart, and nothing else.
+fn is_context(query: &str) -> bool {
+    query.strip_prefix("hls_ctx=").is_some_and(|value| !value.contains('&'))
 }

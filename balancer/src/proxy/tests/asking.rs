@@ -64,6 +64,26 @@ fn denied(question: &str) -> (u16, Vec<String>) {
 }
 
 #[tokio::test]
+async fn a_player_that_srs_sends_on_needs_its_token_once() {
+    let origin = Origin::new(|_| ok("0123456789")).await;
+    let hook = Origin::new(|question| ok(if question.contains("token=x") { "0" } else { "1" })).await;
+    let url = HttpUrl(format!("http://{}/", hook.address));
+    let world = World::of(Settings { auth_hook: Some(url), ..Settings::default() });
+    world.add("o0", origin.address).await;
+    let it = Guarded { world, origin, hook };
+    it.publish("live/cam").await;
+    assert_eq!(it.http("GET /live/cam.m3u8?hls_ctx=1").await.0, 403, "nobody was let in yet");
+    let it = Guarded { world: World::of(it.world.proxy.settings.as_ref().clone()), ..it };
+    it.world.add("o0", it.origin.address).await;
+    it.publish("live/cam").await;
+    assert_eq!(it.http("GET /live/cam.m3u8?token=x").await.0, 200);
+    for line in ["GET /live/cam.m3u8?hls_ctx=1", "GET /live/cam-1.ts?hls_ctx=1", "GET /live/cam-2.ts"] {
+        assert_eq!(it.http(line).await, (200, vec![]), "{line}");
+    }
+    assert_eq!(it.http("GET /live/cam.m3u8?token=y").await.0, 403);
+}
+
+#[tokio::test]
 async fn nobody_gets_a_stream_by_naming_another() {
     let it = Guarded::new().await;
     it.publish("live/public").await;
