@@ -1,10 +1,11 @@
 //! An operator's service that decides who may publish and play: whoever has the token.
 
 use crate::data_centre::DataCentre;
+use anyhow::Result;
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Remembers what it was asked.
 pub struct AuthHook {
@@ -14,26 +15,26 @@ pub struct AuthHook {
 
 impl AuthHook {
     /// On the balancer's own host; serves for as long as the test runs.
-    pub fn start(dc: &DataCentre, port: u16) -> Self {
-        let listener = dc.lb.run(|| TcpListener::bind(("127.0.0.1", port))).unwrap().unwrap();
-        let this = Self { address: listener.local_addr().unwrap(), asked: Arc::default() };
+    pub fn start(dc: &DataCentre, port: u16) -> Result<Self> {
+        let listener = dc.lb.run(|| TcpListener::bind(("127.0.0.1", port)))??;
+        let this = Self { address: listener.local_addr()?, asked: Arc::default() };
         let asked = this.asked.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
                 let question = question(&mut stream);
                 let code = i32::from(question["param"] != "?token=good");
-                asked.lock().unwrap().push(question);
+                asked.lock().unwrap_or_else(PoisonError::into_inner).push(question);
                 let answer =
                     format!("HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n{{\"code\":{code}}}");
                 let _ = stream.write_all(answer.as_bytes());
             }
         });
-        this
+        Ok(this)
     }
 
     pub fn asked(&self, action: &str) -> Vec<Value> {
-        let asked = self.asked.lock().unwrap();
+        let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.iter().filter(|question| question["action"] == action).cloned().collect()
     }
 }

@@ -61,7 +61,7 @@ fn who_has_no_token_is_turned_away_before_anything_is_placed() {
         return;
     }
     let dc = DataCentre::build(&Layout::default()).unwrap();
-    let hook = AuthHook::start(&dc, 0);
+    let hook = AuthHook::start(&dc, 0).unwrap();
     let mut settings = Settings::of(&dc);
     settings.config = format!("auth_hook = \"http://{}/auth\"\n", hook.address);
     let balancer = Balancer::start(&dc, settings).unwrap();

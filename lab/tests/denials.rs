@@ -16,7 +16,7 @@ fn who_is_denied_gets_403_and_the_origin_hears_nothing() {
         return;
     }
     let scene = Plot::default().web(WebManners::default()).config(HOOK).build().unwrap();
-    let hook = AuthHook::start(&scene.dc, HOOK_PORT);
+    let hook = AuthHook::start(&scene.dc, HOOK_PORT).unwrap();
     let plan = WebPlan::new(1, 100_000, Shape::Length);
     let flv = plan.path("flv");
     let socket = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
