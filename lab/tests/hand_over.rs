@@ -55,7 +55,10 @@ fn two_hundred_eager(family: Family, loss_per_mille: u32) {
     const EACH_WAY: u64 = 300_000;
     let (up, down) = (Gate::at(EACH_WAY / 2), Gate::at(EACH_WAY / 2));
     let manners = Manners { style: Style { gate: down.clone(), ..Style::default() }, ..Manners::default() };
-    let scene = Plot::default().family(family).manners(manners).build().unwrap();
+    // Each packet passes two places that lose it, and so does its ACK: one in some hundred clients repeats itself for more
+    // than ten seconds before it has said which stream it wants.
+    let plot = Plot::default().config("preamble_timeout = \"60s\"").family(family).manners(manners);
+    let scene = plot.build().unwrap();
     loss::everywhere(&scene.dc, loss_per_mille).unwrap();
     let before = scene.ended();
     let clients = (0..200).map(|seed| {
@@ -70,13 +73,15 @@ fn two_hundred_eager(family: Family, loss_per_mille: u32) {
     up.set(u64::MAX);
     down.set(u64::MAX);
     scene.join_exact(running, before).unwrap();
-    splices(&scene, 200);
+    let done = spliced(&scene);
+    // A trigger that was lost five times over is given to another attempt.
+    assert!(if loss_per_mille == 0 { done == 200.0 } else { done >= 200.0 }, "{done} spliced");
 }
 
-fn splices(scene: &Scene, count: u32) {
+fn spliced(scene: &Scene) -> f64 {
     let done = ["result=\"armed\"", "result=\"held\""]
         .map(|result| scene.balancer.metric("balancer_splices_total", &[result]).unwrap());
-    assert_eq!(done[0] + done[1], f64::from(count), "armed and held: {done:?}");
+    done[0] + done[1]
 }
 
 #[test]

@@ -13,9 +13,10 @@ use crate::tls::{self, HandshakeError, TlsStream};
 use balancer_common::abi::{Reason, ServiceKind};
 use std::io;
 use std::net::IpAddr;
+use std::sync::Once;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 /// The client behind its greetings; `None` when it is gone, or was turned away.
 pub async fn hear(
@@ -83,7 +84,12 @@ async fn greet(
         return Ok(client);
     }
     let Some(tls) = &ctx.tls else {
-        debug!(client = %visitor.client(), "speaks TLS, and there is no certificate: set tls_certificate and tls_key");
+        // Said once: a scanner must not fill the log.
+        static SAID: Once = Once::new();
+        SAID.call_once(|| {
+            let client = visitor.client();
+            warn!(%client, "speaks TLS, and there is no certificate: set tls_certificate and tls_key");
+        });
         return Ok(client);
     };
     let Wire::Tcp(tcp) = client.wire else { return Ok(client) };
