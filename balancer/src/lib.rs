@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod counters;
 pub mod flow;
+pub mod goodbye;
 pub mod identity;
 pub mod live;
 pub mod offload;

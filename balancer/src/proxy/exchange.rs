@@ -46,11 +46,16 @@ impl<'a> Exchange<'a> {
         // Whatever follows a body whose end only its own bytes tell is not read as a request.
         let is_last = request.headers().contains_key(TRANSFER_ENCODING);
         let preflight = headers::is_preflight(request.method(), request.headers()).then(|| request.headers().clone());
+        let is_for_pages = self.client.service != ServiceKind::Api || api::is_for_pages(request.uri().path());
         let (kind, mut response) = self.dispatch(request).await;
         if let Some(asked) = preflight
             && !headers::knows_preflight(response.status(), response.headers())
         {
-            response = headers::preflight(&asked, Answer::empty());
+            response = if is_for_pages {
+                headers::preflight(&asked, Answer::empty())
+            } else {
+                headers::no_preflight(Answer::empty())
+            };
         }
         if is_last {
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

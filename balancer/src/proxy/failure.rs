@@ -2,12 +2,10 @@
 
 use super::body::Answer;
 use super::origins::OriginError;
+use super::refused::RETRY_AFTER_S;
 use crate::placement::PlaceError;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
-
-/// Most of what is missing comes back at once: an origin that restarts, a publisher that dials again.
-const RETRY_AFTER_S: HeaderValue = HeaderValue::from_static("1");
 
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -43,7 +41,7 @@ impl Failure {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         super::headers::allow_reading(headers);
         if self.status() == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, RETRY_AFTER_S);
+            headers.insert(RETRY_AFTER, RETRY_AFTER_S.into());
         }
         response
     }

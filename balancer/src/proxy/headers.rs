@@ -4,7 +4,7 @@
 //! `Trailer` stays, since trailers pass. `Via` is not added, although RFC 9110 section 7.6.3 asks for it: nginx does not
 //! compress an answer to a request that carries it, and a loop, which it is for, is refused when an origin registers.
 
-use crate::recognize::http::{FORWARDED, Via, forwarded};
+use crate::recognize::http::{FORWARDED, Via, forwarded, is_forwarded};
 use http::header::{
     self, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, CONNECTION, HeaderMap,
@@ -58,7 +58,8 @@ impl Forwarded {
             headers.insert(TE, HeaderValue::from_static("trailers"));
         }
         // Some origins read a field through a variable in which `-` has become `_`.
-        let aliases: Vec<HeaderName> = headers.keys().filter(|name| is_alias(name.as_str())).cloned().collect();
+        let is_alias = |name: &&HeaderName| name.as_str().contains('_') && is_forwarded(name.as_str().as_bytes());
+        let aliases: Vec<HeaderName> = headers.keys().filter(is_alias).cloned().collect();
         aliases.iter().for_each(|name| drop(headers.remove(name)));
         match &self.ready {
             Some(ready) => ready.iter().for_each(|(name, value)| drop(headers.insert(name, value.clone()))),
@@ -66,12 +67,6 @@ impl Forwarded {
         }
         debug_assert!(FORWARDED.iter().all(|name| headers.contains_key(*name)));
     }
-}
-
-/// One of [`FORWARDED`] in another spelling.
-fn is_alias(name: &str) -> bool {
-    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
-    name.contains('_') && FORWARDED.iter().any(|wanted| name.bytes().map(plain).eq(wanted.bytes()))
 }
 
 /// Makes an origin's head one for a client. Of an answer to a preflight it still shows what the origin has said.
@@ -136,21 +131,11 @@ pub fn knows_preflight(status: StatusCode, headers: &HeaderMap) -> bool {
     }
 }
 
-/// Says in a response's extensions that it is [`preflight`]'s.
-#[derive(Clone, Copy)]
-struct Own;
-
-/// Takes a permission back that no origin has given.
-pub fn without_own_preflight<B: Default>(response: Response<B>) -> Response<B> {
-    if response.extensions().get::<Own>().is_none() {
-        return response;
-    }
-    let mut refused = Response::new(B::default());
-    *refused.status_mut() = StatusCode::FORBIDDEN;
-    if let Some(connection) = response.headers().get(CONNECTION) {
-        refused.headers_mut().insert(CONNECTION, connection.clone());
-    }
-    refused
+/// What a preflight is answered with where no page of another site may ask, whatever the origin does not say.
+pub fn no_preflight<B>(body: B) -> Response<B> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::FORBIDDEN;
+    response
 }
 
 /// What a preflight is answered with where the origin has nothing to say.
@@ -158,7 +143,6 @@ pub fn preflight<B>(asked: &HeaderMap, body: B) -> Response<B> {
     const A_DAY_S: HeaderValue = HeaderValue::from_static("86400");
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::NO_CONTENT;
-    response.extensions_mut().insert(Own);
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     headers
@@ -273,7 +257,7 @@ mod tests {
         assert_eq!(answer.headers()["access-control-allow-headers"], "range, x-token");
         assert!(knows_preflight(StatusCode::NO_CONTENT, answer.headers()));
         assert!(!knows_preflight(StatusCode::OK, &HeaderMap::new()));
-        let refused = without_own_preflight(answer);
+        let refused = no_preflight(());
         assert_eq!((refused.status(), refused.headers().len()), (StatusCode::FORBIDDEN, 0));
     }
 

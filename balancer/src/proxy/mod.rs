@@ -26,10 +26,11 @@ mod tests;
 pub use body::{Answer, BodyError, Outgoing};
 pub use intake::{Intake, Judge, Limits, Traffic};
 pub use origins::{Asked, Failed, OriginError, Origins, Target, Times};
-pub use refused::Refused;
+pub use refused::{Refused, short_answer};
 
 use crate::auth::Authorizer;
 use crate::config::Settings;
+use crate::goodbye::say_goodbye;
 use crate::live::Live;
 use crate::recognize::http::{Head, Via};
 use crate::store::{Clock, Store};
@@ -37,17 +38,14 @@ use crate::telemetry::{HttpKind, Telemetry};
 use balancer_common::abi::ServiceKind;
 use exchange::Exchange;
 use files::Files;
-use http::Request;
-use hyper::body::Incoming;
 use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use playing::Playing;
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tracing::debug;
 
@@ -56,10 +54,6 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 /// Without a byte of a body that a client sends, or of an answer that it takes. Shorter than what a flow may be idle for:
 /// it holds one of the places that its origin has for all.
 const CLIENT_TIME_MAX: Duration = Duration::from_secs(30);
-/// A client's last bytes are taken and thrown away for so long, and up to so many: unread ones would turn our FIN into a
-/// RST that overtakes the answer.
-const LAST_WORDS_TIME_MAX: Duration = Duration::from_secs(2);
-const LAST_WORDS_BYTES_MAX: usize = 1 << 20;
 /// Kept of an answer that its client is slow to take.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
@@ -137,11 +131,7 @@ impl Proxy {
         let mut builder = Builder::new();
         // A client that sends no more may still read: whether it is there is seen when it is written to.
         builder.half_close(true).title_case_headers(true).max_buf_size(ANSWER_BYTES_MAX);
-        let service = service_fn(async |request: Request<Incoming>| {
-            let is_open = client.service != ServiceKind::Api || api::is_for_pages(request.uri().path());
-            let response = exchange.answer(request).await?;
-            Ok::<_, Infallible>(if is_open { response } else { headers::without_own_preflight(response) })
-        });
+        let service = service_fn(|request| exchange.answer(request));
         let connection = builder.serve_connection(TokioIo::new(&mut *intake), service);
         let ended = tokio::select! {
             ended = connection => ended,
@@ -150,7 +140,7 @@ impl Proxy {
         match (intake.take_handback(), ended) {
             (Some(Ok(head)), Ok(())) => return Handback::Next(head),
             (Some(Err(refused)), Ok(())) => return Handback::Refuse(refused),
-            (_, Ok(())) => close(intake).await,
+            (_, Ok(())) => say_goodbye(intake.stream_mut(), &[]).await,
             (_, Err(error)) => debug!(client = %from, %error, "HTTP connection ended"),
         }
         Handback::Closed
@@ -164,31 +154,7 @@ impl Proxy {
         if let Some(status) = refused.status() {
             self.telemetry.http_answered(HttpKind::Refused, status);
         }
-        if let Some(answer) = refused.answer() {
-            let written = tokio::time::timeout(LAST_WORDS_TIME_MAX, intake.stream_mut().write_all(&answer)).await;
-            if !matches!(written, Ok(Ok(()))) {
-                return;
-            }
-        }
-        close(intake).await;
+        let answer = refused.answer().unwrap_or_default();
+        say_goodbye(intake.stream_mut(), &answer).await;
     }
-}
-
-/// Our FIN after everything else, and then the client's.
-async fn close<S: AsyncRead + AsyncWrite + Unpin>(intake: &mut Intake<S>) {
-    let stream = intake.stream_mut();
-    let last_words = async {
-        stream.shutdown().await?;
-        let mut rest = [0; 4096];
-        let mut len = 0;
-        while len < LAST_WORDS_BYTES_MAX {
-            match stream.read(&mut rest).await? {
-                0 => break,
-                n => len += n,
-            }
-        }
-        std::io::Result::Ok(())
-    };
-    // Whether the client listens is its own affair.
-    let _ = tokio::time::timeout(LAST_WORDS_TIME_MAX, last_words).await;
 }

@@ -9,9 +9,9 @@ use super::{Context, arm, handover, leave, relay};
 use crate::auth::Question;
 use crate::flow::FlowState;
 use crate::flow::life::{Input, State, Step};
+use crate::goodbye::say_goodbye;
 use crate::placement::PlaceRequest;
 use balancer_common::abi::Reason;
-use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tracing::{debug, info};
@@ -170,12 +170,8 @@ impl Connection {
 
     /// A proper answer and a clean close.
     async fn refuse(&mut self) -> Input {
-        if let Some(origin) = self.origin.take() {
-            origin.finish(&self.ctx);
-            self.refusal = Refusal::OriginFailed;
-        }
         let words = dialect::last_words(self);
-        close_politely(&mut self.client, &words).await;
+        say_goodbye(&mut self.client, &words).await;
         Input::Ended
     }
 
@@ -187,24 +183,6 @@ impl Connection {
     }
 }
 
-/// Says `words`, then waits until the client has closed too: unread bytes of its would turn our FIN into a RST that
-/// overtakes them.
-pub async fn close_politely(client: &mut TcpLeg, words: &[u8]) {
-    let last_words = async {
-        client.wire.write_all(words).await?;
-        client.wire.shutdown().await?;
-        let mut rest = Vec::new();
-        while client.wire.read_some(&mut rest).await? > 0 {
-            rest.clear();
-        }
-        io::Result::Ok(())
-    };
-    // Whether the client listens is its own affair; the place is given back either way.
-    let _ = tokio::time::timeout(LAST_WORDS_MAX, last_words).await;
-}
-
 /// A first back-off takes 1 s.
 const SECOND_CHANCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// How long a refused client may take to close its end.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(2);

@@ -3,11 +3,11 @@
 //! Looks at bytes before it takes them, so that whoever comes next finds the connection as if it began there.
 
 use super::admission::Admitted;
-use super::connection::close_politely;
 use super::legs::TcpLeg;
 use super::visitor::Visitor;
 use super::wire::Wire;
 use super::{Context, socket};
+use crate::goodbye::say_goodbye;
 use crate::recognize::proxy_header::{self, Announced, Progress, ProxyHeaderError, V2_LEN_MAX};
 use crate::tls::{self, HandshakeError, TlsStream};
 use balancer_common::abi::{Reason, ServiceKind};
@@ -42,7 +42,7 @@ pub async fn hear(
         Ok(Err(Unheard::Handshake(error, mut client))) => {
             ctx.counters.count(Reason::LimitTls);
             debug!(client = %visitor.client(), "no TLS: {error}");
-            close_politely(&mut client, &[]).await;
+            say_goodbye(&mut client, &[]).await;
         }
         Err(_) => {
             ctx.counters.count(Reason::LimitPreambleTime);

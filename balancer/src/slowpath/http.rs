@@ -7,15 +7,16 @@
 //! there is no fast path, does the same.
 
 use super::admission::Admitted;
-use super::connection::{Connection, close_politely};
+use super::connection::Connection;
 use super::dialect::{Dialect, Joint, Refusal, Wish};
 use super::legs::{self, TcpLeg};
 use super::origin_leg::{ConnectError, OriginLeg, broken};
 use super::relay::Relay;
 use super::visitor::Visitor;
 use super::{Context, socket};
-use crate::flow::Role;
-use crate::proxy::{Client, Handback, Intake, Judge, Refused};
+use crate::flow::{Protocol, Role};
+use crate::proxy::{Client, Handback, Intake, Judge, Refused, short_answer};
+use crate::recognize::StreamKey;
 use crate::recognize::http::{self as recognize, Body, Head, HttpError, Intent, Via};
 use balancer_common::abi::{FlowFlags, Reason, ServiceKind};
 use std::sync::Arc;
@@ -44,25 +45,21 @@ pub async fn serve(ctx: Arc<Context>, client: TcpLeg, visitor: Visitor, kind: Se
     loop {
         let head = match next {
             Ok(head) => head,
-            Err(refused) => {
-                count(&ctx, refused);
-                debug!(client = %visitor.client(), %refused, "HTTP connection refused");
-                return ctx.proxy.refuse(&mut intake, refused).await;
-            }
+            Err(refused) => return refuse(&ctx, &mut intake, refused, reason(refused)).await,
         };
-        if let Some(wish) = wish(&ctx, kind, &head) {
+        if let Some(media) = media(&ctx, kind, &head) {
             let (mut client, read) = intake.into_parts();
             let rest = read.get(head.len..).unwrap_or_default();
             drop(place);
             if client.track.is_none() && client.wire.is_plain() {
                 client.track = legs::track(&ctx, client.peer, client.own);
             }
-            return splice(ctx, client, visitor, admitted, wish, &head, rest).await;
+            return splice(ctx, client, visitor, admitted, media, &head, rest).await;
         }
         if place.is_none() {
             match ctx.proxied.admit(Some(visitor.client().ip())) {
                 Ok(admitted) => place = Some(admitted),
-                Err(reason) => return turn_away(&ctx, intake.into_parts().0, reason).await,
+                Err(reason) => return refuse(&ctx, &mut intake, Refused::Crowded, Some(reason)).await,
             }
         }
         // What it wants is known: it is no handshake any more, and nothing that the kernel has to watch.
@@ -76,11 +73,12 @@ pub async fn serve(ctx: Arc<Context>, client: TcpLeg, visitor: Visitor, kind: Se
     }
 }
 
-/// As many as may be served are.
-async fn turn_away(ctx: &Context, mut client: TcpLeg, reason: Reason) {
-    ctx.counters.count(reason);
-    debug!(client = %client.peer, reason = reason.label(), help = reason.help(), "turned away");
-    close_politely(&mut client, &words("503 Service Unavailable", true, "too many connections")).await;
+async fn refuse(ctx: &Context, intake: &mut Intake<TcpLeg>, refused: Refused, reason: Option<Reason>) {
+    if let Some(reason) = reason {
+        ctx.counters.count(reason);
+    }
+    debug!(client = %intake.stream().peer, %refused, "HTTP connection refused");
+    ctx.proxy.refuse(intake, refused).await;
 }
 
 fn via(visitor: &Visitor) -> Via {
@@ -88,35 +86,37 @@ fn via(visitor: &Visitor) -> Via {
     Via { client: visitor.client(), tls: visitor.tls, vip: visitor.dialled, trust_forwarded: false }
 }
 
-fn count(ctx: &Context, refused: Refused) {
-    let reason = match refused {
-        Refused::Head(HttpError::TooLarge | HttpError::UriTooLong) => Reason::LimitHead,
-        Refused::Slow => Reason::LimitHeadTime,
-        Refused::Idle => Reason::LimitKeepAlive,
-        Refused::Pipelined => Reason::LimitPipelined,
-        Refused::Head(_) | Refused::Key(_) | Refused::Ended | Refused::Gone => return,
-    };
-    ctx.counters.count(reason);
+/// Which limit it has reached.
+fn reason(refused: Refused) -> Option<Reason> {
+    match refused {
+        Refused::Head(HttpError::TooLarge | HttpError::UriTooLong) => Some(Reason::LimitHead),
+        Refused::Slow => Some(Reason::LimitHeadTime),
+        Refused::Idle => Some(Reason::LimitKeepAlive),
+        Refused::Pipelined => Some(Reason::LimitPipelined),
+        Refused::Head(_) | Refused::Key(_) | Refused::Crowded | Refused::Ended | Refused::Gone => None,
+    }
 }
 
 /// Tells the proxy's requests from those that are spliced.
 fn judge(ctx: &Arc<Context>, kind: ServiceKind) -> Judge {
     let ctx = ctx.clone();
-    Arc::new(move |head| Ok(wish(&ctx, kind, head).is_none()))
+    Arc::new(move |head| Ok(media(&ctx, kind, head).is_none()))
 }
 
-/// The stream, when the request is for one that is spliced.
-fn wish(ctx: &Context, kind: ServiceKind, head: &Head) -> Option<Wish> {
+/// What a request that is spliced is for.
+struct Media {
+    key: StreamKey,
+    protocol: Protocol,
+    role: Role,
+    upgrade: bool,
+}
+
+fn media(ctx: &Context, kind: ServiceKind, head: &Head) -> Option<Media> {
     if kind != ServiceKind::Http {
         return None;
     }
     match recognize::intent(head, |key| ctx.store.is_placed(key)) {
-        Ok(Intent::Media { key, protocol, role, upgrade }) => {
-            let mute = role == Role::Play && !upgrade && head.body == Body::None;
-            let url = format!("http://{}{}", head.host(), head.path());
-            let query = head.query().unwrap_or_default().to_owned();
-            Some(Wish { key: Arc::new(key), role, protocol, url, query, mute })
-        }
+        Ok(Intent::Media { key, protocol, role, upgrade }) => Some(Media { key, protocol, role, upgrade }),
         // A path that can be no stream's is the proxy's to answer.
         Ok(Intent::Other) | Err(_) => None,
     }
@@ -127,24 +127,25 @@ async fn splice(
     client: TcpLeg,
     visitor: Visitor,
     admitted: Option<Admitted>,
-    mut wish: Wish,
+    media: Media,
     head: &Head,
     rest: &[u8],
 ) {
-    let via = via(&visitor);
-    if visitor.tls {
-        wish.url = wish.url.replacen("http:", "https:", 1);
-    }
-    let upgrade = head.wants_upgrade();
+    let Media { key, protocol, role, upgrade } = media;
+    let mute = role == Role::Play && !upgrade && head.body == Body::None;
     // RFC 6455 section 4.1: a client says nothing behind its request until the origin has agreed.
     let early = if upgrade { rest.to_vec() } else { Vec::new() };
     let dialect = Dialect::Http(Box::new(Http { head_len: head.len, upgrade, early }));
-    let mut connection = Connection::new(ctx, client, visitor, dialect, admitted);
-    connection.trigger = recognize::forward(head, &via);
-    if !wish.mute && !upgrade {
-        connection.trigger.extend_from_slice(rest);
+    let mut trigger = recognize::forward(head, &via(&visitor));
+    if !mute && !upgrade {
+        trigger.extend_from_slice(rest);
     }
-    connection.wish = Some(wish);
+    let scheme = if visitor.tls { "https" } else { "http" };
+    let url = format!("{scheme}://{}{}", head.host(), head.path());
+    let query = head.query().unwrap_or_default().to_owned();
+    let mut connection = Connection::new(ctx, client, visitor, dialect, admitted);
+    connection.trigger = trigger;
+    connection.wish = Some(Wish { key: Arc::new(key), role, protocol, url, query, mute });
     connection.live().await;
 }
 
@@ -209,28 +210,15 @@ fn begin(relay: &mut Relay, answer: &[u8]) -> std::io::Result<()> {
     relay.to_client.push(answer)
 }
 
-/// Nobody else has a better idea of when to ask again.
-const RETRY_AFTER_S: u32 = 1;
-
 impl Http {
     pub fn last_words(&mut self, why: Refusal) -> Vec<u8> {
         let (status, text) = match why {
-            Refusal::NoOrigin => ("503 Service Unavailable", "no origin serves this stream now"),
-            Refusal::OriginFailed => ("502 Bad Gateway", "the stream's origin did not answer"),
-            Refusal::Denied => ("403 Forbidden", "this stream is not for you"),
-            Refusal::Limit => ("408 Request Timeout", "the request took too long"),
-            Refusal::BadName | Refusal::Refused => ("400 Bad Request", "the path names no stream"),
+            Refusal::NoOrigin => (503, "no origin serves this stream now"),
+            Refusal::OriginFailed => (502, "the stream's origin did not answer"),
+            Refusal::Denied => (403, "this stream is not for you"),
+            Refusal::Limit => (408, "the request took too long"),
+            Refusal::BadName | Refusal::Refused => (400, "the path names no stream"),
         };
-        words(status, why == Refusal::NoOrigin, text)
+        short_answer(status, text)
     }
-}
-
-fn words(status: &str, come_back: bool, text: &str) -> Vec<u8> {
-    let retry = if come_back { format!("Retry-After: {RETRY_AFTER_S}\r\n") } else { String::new() };
-    format!(
-        "HTTP/1.1 {status}\r\n{retry}Content-Type: text/plain\r\nCache-Control: no-store\r\n\
-         Access-Control-Allow-Origin: *\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{text}\n",
-        text.len() + 1
-    )
-    .into_bytes()
 }

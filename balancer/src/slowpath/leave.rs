@@ -2,6 +2,7 @@
 
 use super::arm::pause;
 use super::connection::Connection;
+use super::dialect::Refusal;
 use super::legs::TcpLeg;
 use super::pipe::AnotherRequest;
 use super::socket;
@@ -144,6 +145,7 @@ fn replace(c: &mut Connection) -> Input {
     }
     c.ctx.store.connect_failed(&origin.placement, ConnectFailure::TimedOut, c.ctx.now());
     c.excluded.push(origin.placement.origin);
+    c.refusal = Refusal::OriginFailed;
     c.relay.trigger_sent = false;
     origin.finish(&c.ctx);
     Input::OriginFailed

@@ -1,7 +1,7 @@
 //! The leg towards the origin: bound to a port of our own, connected, and brought to the point where the client stands.
 
 use super::connection::Connection;
-use super::dialect::{self, Joint};
+use super::dialect::{self, Joint, Refusal};
 use super::legs::TcpLeg;
 use super::ports::PortLease;
 use super::wire::Wire;
@@ -96,6 +96,7 @@ pub async fn connect(c: &mut Connection) -> Input {
         Err(error) => {
             warn!(origin = %origin.placement.origin_id, %error, client = %c.client.peer, "origin failed");
             report(c, &origin, &error);
+            c.refusal = Refusal::OriginFailed;
             c.excluded.push(origin.placement.origin);
             origin.finish(&c.ctx);
             Input::OriginFailed

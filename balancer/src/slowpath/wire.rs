@@ -103,16 +103,6 @@ impl Wire {
         }
     }
 
-    /// As [`Self::shutdown_write`], once everything has gone.
-    pub async fn shutdown(&mut self) -> io::Result<()> {
-        loop {
-            match self.shutdown_write() {
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.ready(Interest::WRITABLE).await?,
-                done => return done,
-            }
-        }
-    }
-
     /// Something that was written waits for the socket. [`Self::ready`] sends it.
     pub fn owes(&self) -> bool {
         match self {

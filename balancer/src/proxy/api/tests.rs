@@ -293,31 +293,12 @@ async fn a_client_that_sends_slowly_takes_nobodys_turn() {
 async fn no_more_questions_than_turns_and_no_more_answers_than_memory() {
     let world = World::new();
     let large = ok(&format!("{{\"code\":0,\"x\":\"{}\"}}", "x".repeat(7 << 20)));
-    let origins = [
-        Origin::new({
-            let large = large.clone();
-            move |_| large.clone()
-        })
-        .await,
-        Origin::new({
-            let large = large.clone();
-            move |_| large.clone()
-        })
-        .await,
-        Origin::new({
-            let large = large.clone();
-            move |_| large.clone()
-        })
-        .await,
-        Origin::new({
-            let large = large.clone();
-            move |_| large.clone()
-        })
-        .await,
-        Origin::new(move |_| large.clone()).await,
-    ];
-    for (at, origin) in origins.iter().enumerate() {
+    let mut origins = Vec::new();
+    for at in 0..5 {
+        let large = large.clone();
+        let origin = Origin::new(move |_| large.clone()).await;
         world.add(&format!("o{at}"), origin.address).await;
+        origins.push(origin);
     }
     let answer = ask(&world, "GET /api/v1/versions").await.1.to_string();
     assert!(answer.contains("all answers together are larger than 32 MiB"), "one of five");

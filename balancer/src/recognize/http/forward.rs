@@ -1,14 +1,14 @@
 //! The head that the origin of a spliced request gets: the client's own, but for what concerns one connection alone.
 
 use super::fields::members;
-use super::via::{FORWARDED, Via, forwarded};
+use super::via::{Via, forwarded, is_forwarded};
 use super::{Head, Version};
 
 /// Concern the client's connection, RFC 9110 section 7.6.1. `Proxy-Connection` is in no RFC, and sent all the same.
 const HOP_BY_HOP: [&str; 3] = ["connection", "keep-alive", "proxy-connection"];
 /// Never removed by being named in `Connection`: what the request means hangs on them.
 const KEPT: [&str; 3] = ["host", "content-length", "transfer-encoding"];
-/// As [`FORWARDED`], spelled as people read them.
+/// As [`super::FORWARDED`], spelled as people read them.
 const SPELLED: [&str; 4] = ["X-Forwarded-For", "X-Real-IP", "X-Forwarded-Proto", "Forwarded"];
 
 /// The client's bytes, order and spelling, except: fields of the connection go, `Connection: close` comes (for a
@@ -61,16 +61,10 @@ fn goes_on(head: &Head, options: &[&[u8]], name: &[u8]) -> bool {
     if is(&"host") {
         return !head.has_authority();
     }
-    // Some origins read a field through a variable in which `-` has become `_`.
-    if FORWARDED.iter().any(|wanted| same_variable(name, wanted.as_bytes())) {
+    if is_forwarded(name) {
         return false;
     }
     KEPT.iter().any(is) || !options.iter().any(|option| option.eq_ignore_ascii_case(name))
-}
-
-fn same_variable(name: &[u8], wanted: &[u8]) -> bool {
-    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    name.len() == wanted.len() && name.iter().map(plain).eq(wanted.iter().copied())
 }
 
 fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {

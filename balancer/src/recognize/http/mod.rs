@@ -34,7 +34,7 @@ pub use forward::forward;
 pub use head::{Body, Head, Method, Progress, Version, head};
 pub use intent::{Intent, intent};
 pub use names::{Kind, MARK, candidates, is_ambiguous, key_of_query, kind, mark, path_key, without_mark};
-pub use via::{FORWARDED, Via, forwarded};
+pub use via::{FORWARDED, Via, forwarded, is_forwarded};
 
 /// Fields of one head. Browsers send about 20.
 pub const FIELDS_MAX: usize = 100;

@@ -50,6 +50,12 @@ where
     ]
 }
 
+/// Whether `name` is one of [`FORWARDED`] to an origin that reads fields through variables, in which `-` becomes `_`.
+pub fn is_forwarded(name: &[u8]) -> bool {
+    let plain = |byte: &u8| if *byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    FORWARDED.iter().any(|wanted| name.len() == wanted.len() && name.iter().map(plain).eq(wanted.bytes()))
+}
+
 /// RFC 7239 section 6: an IPv6 address stands in brackets, and brackets stand in quotes.
 fn node(address: IpAddr) -> String {
     match address {

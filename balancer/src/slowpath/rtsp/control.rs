@@ -1,6 +1,6 @@
 //! The control connection: both ends' messages through the dialogue, up to PLAY or RECORD.
 
-use super::super::connection::{Connection, close_politely};
+use super::super::connection::Connection;
 use super::super::dialect::{Dialect, Joint, Refusal, Wish};
 use super::super::origin_leg::{ConnectError, OriginLeg, broken};
 use super::super::relay::{interest, ready};
@@ -9,6 +9,7 @@ use super::super::wire::Wire;
 use super::{Rtsp, tracks};
 use crate::flow::Protocol;
 use crate::flow::life::Input;
+use crate::goodbye::say_goodbye;
 use crate::recognize::rtsp::{Event, RtspError};
 use balancer_common::abi::Reason;
 use std::io;
@@ -244,7 +245,7 @@ pub async fn end(c: &mut Connection, origin: &mut OriginLeg, stop: Stop) {
         let _ = tokio::time::timeout(LINGER_MAX, farewell).await;
     }
     if let Some(words) = words {
-        close_politely(&mut c.client, &words).await;
+        say_goodbye(&mut c.client, &words).await;
     }
 }
 
