@@ -67,7 +67,7 @@ fn world(from: Tuple, to: Tuple, splice: Splice) -> World {
     let flow = Flow { splice, new: to, seen: 0, packets: 0, bytes: 0, last_seen: 0 };
     world.flows.insert(from, flow);
     world.origins.insert(0, (OriginState::Up as u32, 0));
-    world.next_hops.insert(0, NextHop { ifindex: LO, device: 0, dst_mac: [1; 6], src_mac: [2; 6] });
+    world.next_hops.insert(0, NextHop { ifindex: LO, device: 0, dst_mac: [1; 6], src_mac: [2; 6], mtu: 0 });
     world
 }
 

@@ -3,11 +3,12 @@
 use aya_ebpf::{
     bindings::BPF_F_NO_PREALLOC,
     macros::map,
-    maps::{Array, DevMap, HashMap, PerCpuArray, RingBuf},
+    maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use balancer_common::abi::{
-    Control, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, Origin, REASONS as REASONS_MAX, ReasonCount, Service,
-    ServiceKey, StreamName, StreamPlacement, Track, capacity,
+    Arrival, Control, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, Origin, PortKey,
+    REASONS as REASONS_MAX, ReasonCount, SECRETS_LEN, Secret, Service, ServiceKey, StreamName, StreamPlacement, Track,
+    capacity,
 };
 
 #[map]
@@ -26,6 +27,18 @@ pub static CONTROLS: Array<Control> = Array::pinned(capacity::CONTROLS, 0);
 pub static NEXT_HOPS: Array<NextHop> = Array::pinned(capacity::NEXT_HOPS, 0);
 #[map]
 pub static ORIGINS: Array<Origin> = Array::pinned(capacity::ORIGINS, 0);
+#[map]
+pub static ICE: HashMap<IceKey, IceSession> = HashMap::pinned(capacity::ICE, BPF_F_NO_PREALLOC);
+#[map]
+pub static PORTS4: HashMap<PortKey, u32> = HashMap::pinned(capacity::PORTS, BPF_F_NO_PREALLOC);
+#[map]
+pub static PORTS6: HashMap<PortKey, u32> = HashMap::pinned(capacity::PORTS, BPF_F_NO_PREALLOC);
+#[map]
+pub static NEIGHBOURS: HashMap<Arrival, u32> = HashMap::pinned(capacity::NEIGHBOURS, BPF_F_NO_PREALLOC);
+#[map]
+pub static ARRIVALS: LruHashMap<FlowKey6, Arrival> = LruHashMap::pinned(capacity::ARRIVALS, 0);
+#[map]
+pub static SECRETS: Array<Secret> = Array::pinned(SECRETS_LEN, 0);
 #[map]
 pub static DEVICES: DevMap = DevMap::pinned(capacity::DEVICES, 0);
 #[map]

@@ -136,7 +136,7 @@ impl Bench {
     /// Flows of both families with these numbers, sent back out of the interface that they come in on.
     fn insert(&mut self, numbers: std::ops::Range<u32>) -> Result<()> {
         let ebpf = &mut self.kernel.ebpf;
-        let hop = NextHop { ifindex: LO, device: 0, dst_mac: [2; 6], src_mac: [4; 6] };
+        let hop = NextHop { ifindex: LO, device: 0, dst_mac: [2; 6], src_mac: [4; 6], mtu: 0 };
         world::array::<NextHop>(ebpf, map::NEXT_HOPS).set(0, hop, 0)?;
         let origin = Origin { state: OriginState::Up as u32, ..Origin::EMPTY };
         world::array::<Origin>(ebpf, map::ORIGINS).set(0, origin, 0)?;

@@ -161,7 +161,7 @@ fn own_endpoints(settings: &Settings, bound: &[Bound], host: &HostFacts) -> Vec<
 /// Largest segment that fits every interface, when they differ: a client must not send what the way to the origin does
 /// not carry. The 40 bytes are those of an IPv4 and a TCP header; IPv6 takes 20 more, from every stack by itself.
 fn segment_max(settings: &Settings) -> Option<u32> {
-    let mtus: Vec<u32> = settings.interfaces.iter().filter_map(|i| slowpath::socket::mtu(i).ok()).collect();
+    let mtus: Vec<u32> = settings.interfaces.iter().filter_map(|i| offload::mtu(i).ok()).collect();
     let (min, max) = (mtus.iter().min()?, mtus.iter().max()?);
     (min != max).then(|| min.saturating_sub(40)).filter(|s| *s <= slowpath::socket::SEGMENT_MAX)
 }

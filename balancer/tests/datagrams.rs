@@ -4,6 +4,7 @@
 
 mod scene;
 
+use balancer::config::IdleTimes;
 use balancer::flow::{Counter, FlowId, FlowState, Path, Protocol};
 use balancer::live::ResetOrder;
 use balancer::live::adopt::Known;
@@ -51,6 +52,7 @@ impl Session {
             origin: ORIGIN,
             origin_generation: GENERATION,
             stream: STREAM,
+            tags: (0, 0),
             client_track: control.at_client.read(),
             origin_track: control.at_origin.read(),
         };
@@ -96,7 +98,7 @@ fn datagrams_go_through_the_kernel_and_are_counted_for_their_session() {
         let lengths = [100, 1, 1400, 0];
         session.exchange(&lengths);
 
-        process.live.scan(SOON * 100);
+        process.live.scan(IdleTimes::all(SOON * 100));
         let flows = process.live.flows();
         let [flow] = &flows[..] else { panic!("{} flows", flows.len()) };
         let expected = Counter { packets: lengths.len() as u64, bytes: lengths.iter().sum::<usize>() as u64 };
@@ -117,13 +119,13 @@ fn the_task_that_keeps_the_session_is_told_when_it_is_to_end() {
     let session = |family| {
         let session = Session::new(&scene, &process, family);
         session.exchange(&[10]);
-        process.live.scan(SOON * 100);
+        process.live.scan(IdleTimes::all(SOON * 100));
         assert!(!session.reset.is_given());
         session
     };
 
     let silent = session(V4);
-    process.live.scan(Duration::ZERO);
+    process.live.scan(IdleTimes::all(Duration::ZERO));
     assert!(silent.reset.is_given(), "idle");
     assert_eq!(process.live.len(), 1, "the task owns the flow");
     process.live.close(silent.id);

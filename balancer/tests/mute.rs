@@ -4,6 +4,7 @@
 mod distance;
 mod scene;
 
+use balancer::config::IdleTimes;
 use balancer::flow::Protocol;
 use balancer::flow::splice::{Leg, Plan};
 use balancer::live::ResetOrder;
@@ -204,7 +205,7 @@ fn an_origin_that_is_silent_hears_of_it_too() {
     assert_eq!(flow.ask_for_more().kind(), io::ErrorKind::ConnectionReset);
 
     wait_until("the table ends the flow", SOON, || {
-        scene.host.run(|| flow.process.live.scan(Duration::from_secs(600))).unwrap();
+        scene.host.run(|| flow.process.live.scan(IdleTimes::all(Duration::from_secs(600)))).unwrap();
         flow.process.live.is_empty()
     })
     .unwrap();

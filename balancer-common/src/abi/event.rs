@@ -9,6 +9,8 @@ pub enum EventKind {
     Rst = 2,
     /// A SYN came on a finished flow: its entries stand in the way of a new connection.
     Reused = 3,
+    /// The kernel made a flow of a WebRTC session; the key is the client's.
+    Made = 4,
 }
 
 impl EventKind {
@@ -17,6 +19,7 @@ impl EventKind {
             1 => Self::Fin,
             2 => Self::Rst,
             3 => Self::Reused,
+            4 => Self::Made,
             _ => return None,
         })
     }

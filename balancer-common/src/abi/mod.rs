@@ -3,30 +3,36 @@
 //! Every value is `repr(C)` with fixed-width integers and no implicit padding; sizes and offsets are asserted below.
 //! Change any of it and [`ABI_VERSION`] goes up: a new process must not adopt maps that it would misread.
 
+mod arrival;
 mod event;
 mod flow;
+mod ice;
 mod key;
 mod next_hop;
 mod origin;
 mod reason;
+mod secret;
 mod service;
 mod stream;
 mod track;
 
+pub use arrival::Arrival;
 pub use event::{Event, EventKind};
 pub use flow::{Flow4, Flow6, FlowFlags, Seen, Splice};
+pub use ice::{IceKey, IceSession, PORT_SLOTS, PortKey, UFRAG_LEN_MAX};
 pub use key::{Addr4, Addr6, FlowKey4, FlowKey6, PROTO_TCP, PROTO_UDP, swap_ports};
 #[cfg(feature = "user")]
 pub use key::{FlowKey, addr4, addr6, ip6, ports_of, ports_word};
 pub use next_hop::NextHop;
 pub use origin::{ORIGIN_ID_LEN_MAX, Origin, OriginState};
 pub use reason::{REASONS, Reason, ReasonCount, ReasonKind};
+pub use secret::{MINUTE_NS, SECRETS_LEN, Secret, secret_slot};
 pub use service::{Service, ServiceKey, ServiceKind};
 pub use stream::{STREAM_NAME_LEN_MAX, StreamName, StreamPlacement};
 pub use track::{Control, ControlMode, Track};
 
 /// Raised with every change of a layout or of a meaning.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Names of the pinned maps. Relied on from outside (`bpftool map dump pinned …`): never renamed.
 pub mod map {
@@ -40,6 +46,12 @@ pub mod map {
     pub const STREAMS: &str = "STREAMS";
     pub const STREAM_NAMES: &str = "STREAM_NAMES";
     pub const ORIGINS: &str = "ORIGINS";
+    pub const ICE: &str = "ICE";
+    pub const PORTS4: &str = "PORTS4";
+    pub const PORTS6: &str = "PORTS6";
+    pub const NEIGHBOURS: &str = "NEIGHBOURS";
+    pub const ARRIVALS: &str = "ARRIVALS";
+    pub const SECRETS: &str = "SECRETS";
     pub const DEVICES: &str = "DEVICES";
     pub const REASONS: &str = "REASONS";
     pub const EVENTS: &str = "EVENTS";
@@ -49,7 +61,7 @@ pub mod map {
     pub const PROGRAM: &str = "balancer";
 
     /// Every map of the object, each pinned by its name.
-    pub const ALL: [&str; 14] = [
+    pub const ALL: [&str; 20] = [
         SERVICES,
         FLOWS4,
         FLOWS6,
@@ -60,6 +72,12 @@ pub mod map {
         STREAMS,
         STREAM_NAMES,
         ORIGINS,
+        ICE,
+        PORTS4,
+        PORTS6,
+        NEIGHBOURS,
+        ARRIVALS,
+        SECRETS,
         DEVICES,
         REASONS,
         EVENTS,
@@ -78,6 +96,12 @@ pub mod capacity {
     pub const NEXT_HOPS: u32 = 1 << 16;
     pub const STREAMS: u32 = 1 << 17;
     pub const ORIGINS: u32 = 4096;
+    /// Sessions of WebRTC.
+    pub const ICE: u32 = 1 << 16;
+    pub const PORTS: u32 = ICE * super::PORT_SLOTS;
+    pub const NEIGHBOURS: u32 = NEXT_HOPS;
+    /// Clients that user space hears by UDP, the latest ones.
+    pub const ARRIVALS: u32 = 1 << 14;
     pub const DEVICES: u32 = 64;
     /// Bytes; a power of two and a multiple of the page size.
     pub const EVENTS: u32 = 1 << 18;

@@ -11,10 +11,12 @@ pub struct NextHop {
     pub device: u32,
     pub dst_mac: [u8; 6],
     pub src_mac: [u8; 6],
+    /// Largest IP packet that the interface sends, in bytes; 0 says that nobody looked.
+    pub mtu: u32,
 }
 
 #[cfg(feature = "user")]
 // SAFETY: repr(C), integers only, no padding (asserted below).
 unsafe impl aya::Pod for NextHop {}
 
-const _: () = assert!(size_of::<NextHop>() == 20);
+const _: () = assert!(size_of::<NextHop>() == 24);

@@ -75,6 +75,14 @@ reasons! {
     OriginDown = 4, Forward, "origin_down";
     /// A client said more while its one HTTP request is under way. Client and origin get a RST, and the client asks anew.
     AnotherRequest = 5, Forward, "another_request";
+    /// A STUN binding request from a new address, for which the kernel made a flow.
+    IceMade = 6, Forward, "ice_made";
+    /// An SRT induction, answered by the kernel.
+    SrtAnswered = 7, Forward, "srt_answered";
+    /// An SRT rendezvous, refused by the kernel: callers are to call.
+    SrtRendezvous = 8, Forward, "srt_rendezvous";
+    /// A datagram larger than the next link carries, answered with the proper ICMP.
+    TooBig = 9, Forward, "too_big";
 
     /// A SYN for a service.
     NewConnection = 16, Upcall, "new_connection";
@@ -94,6 +102,16 @@ reasons! {
     Closed = 23, Upcall, "closed";
     /// Part of a request that is under way, sent again while the balancer's socket can still acknowledge it.
     BeforeBase = 24, Upcall, "before_base";
+    /// A STUN binding request whose user name is nobody's: has the session ended, or is it another balancer's?
+    IceUnknown = 25, Upcall, "ice_unknown";
+    /// A session's client came from more addresses at once than it is granted ports: a forged request?
+    IceNoPort = 26, Upcall, "ice_no_port";
+    /// A STUN request that user space has to join: a neighbour not heard of yet, another address family, a long name.
+    IceNoWay = 27, Upcall, "ice_no_way";
+    /// An SRT conclusion with a valid cookie.
+    SrtConclusion = 28, Upcall, "srt_conclusion";
+    /// Two packets of one client at once made the same flow, or FLOWS4/FLOWS6 is full.
+    IceRaced = 29, Upcall, "ice_raced";
 
     /// Not IPv4 or IPv6.
     NotIp = 32, Pass, "not_ip";
@@ -129,6 +147,16 @@ reasons! {
     /// A packet that no RST can answer, since it carries no ACK (or is UDP), of a flow whose origin is down or whose
     /// client said more than its one request.
     OriginDownNoAck = 71, Drop, "origin_down_no_ack";
+    /// An SRT conclusion with a cookie that was never given to its sender.
+    SrtBadCookie = 72, Drop, "srt_bad_cookie";
+    /// An SRT conclusion with a cookie that is too old: the caller begins anew.
+    SrtStaleCookie = 73, Drop, "srt_stale_cookie";
+    /// No SRT handshake at all, though it says so.
+    SrtMalformed = 74, Drop, "srt_malformed";
+    /// A STUN message whose lengths or attributes contradict each other.
+    StunMalformed = 75, Drop, "stun_malformed";
+    /// UDP over IPv6 without a checksum (RFC 8200 section 8.1).
+    UdpNoChecksum = 76, Drop, "udp_no_checksum";
 
     /// A stream nobody served was placed on the least loaded origin.
     PlacedLeastLoad = 96, Placement, "least_load";

@@ -21,7 +21,7 @@ pub struct Running {
 
 impl Facts for Running {
     fn flows(&self) -> Vec<FlowRecord> {
-        self.live.scan(self.settings.idle_timeout);
+        self.live.scan(self.settings.idle_times());
         self.live.flows()
     }
 

@@ -82,7 +82,7 @@ async fn scan(ctx: Arc<Context>) {
         every.tick().await;
         let looker = ctx.clone();
         // A walk over a large table takes a while: not on a worker that connections wait for.
-        let look = move || looker.live.scan(looker.settings.idle_timeout);
+        let look = move || looker.live.scan(looker.settings.idle_times());
         if let Err(error) = tokio::task::spawn_blocking(look).await {
             error!(%error, "a look at the flows failed");
         }

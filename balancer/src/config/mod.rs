@@ -68,6 +68,27 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where WebRTC media is to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub ip: IpAddr,
+    pub port: Option<u16>,
+}
+
+/// Silence after which a flow is over.
+#[derive(Clone, Copy, Debug)]
+pub struct IdleTimes {
+    pub srt: Duration,
+    pub webrtc: Duration,
+    pub others: Duration,
+}
+
+impl IdleTimes {
+    pub const fn all(time: Duration) -> Self {
+        Self { srt: time, webrtc: time, others: time }
+    }
+}
+
 /// Where origins and streams are remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreKind {
@@ -124,9 +145,10 @@ pub struct Settings {
     pub http: Vec<Listen>,
     pub api: Vec<Listen>,
     pub rtsp: Vec<Listen>,
-    /// Not served by this version, and empty unless set: see [`table::Setting::served`].
     pub rtc: Vec<Listen>,
     pub srt: Vec<Listen>,
+    /// What answers to WebRTC offers name, if not what `rtc` listens on.
+    pub rtc_candidates: Vec<Candidate>,
     pub static_files: Option<PathBuf>,
     /// As many as there are keys, each with the key at its place.
     pub tls_certificates: Vec<PathBuf>,
@@ -154,6 +176,8 @@ pub struct Settings {
     pub source_ports: RangeInclusive<u16>,
     pub connect_timeout: Duration,
     pub idle_timeout: Duration,
+    pub srt_idle_timeout: Duration,
+    pub rtc_idle_timeout: Duration,
     pub preamble_timeout: Duration,
     /// Between two requests of one HTTP connection.
     pub keep_alive_timeout: Duration,
@@ -184,6 +208,15 @@ impl Settings {
             ("api", ServiceKind::Api, &self.api),
             ("rtsp", ServiceKind::Rtsp, &self.rtsp),
         ]
+    }
+
+    /// The UDP ports that clients dial.
+    pub fn udp_listens(&self) -> [(&'static str, ServiceKind, &[Listen]); 2] {
+        [("srt", ServiceKind::Srt, &self.srt), ("rtc", ServiceKind::WebRtc, &self.rtc)]
+    }
+
+    pub fn idle_times(&self) -> IdleTimes {
+        IdleTimes { srt: self.srt_idle_timeout, webrtc: self.rtc_idle_timeout, others: self.idle_timeout }
     }
 }
 

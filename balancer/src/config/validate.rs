@@ -74,15 +74,6 @@ pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
 
 pub(super) fn warnings(settings: &Settings, sources: &Sources) -> Vec<String> {
     let mut warnings = Vec::new();
-    let unserved: Vec<String> = table::SETTINGS
-        .iter()
-        .filter(|row| !row.served)
-        .filter_map(|row| Some((row.name, sources.get(row.name).filter(|s| s.is_explicit())?)))
-        .map(|(name, source)| format!("{name} ({source})"))
-        .collect();
-    if !unserved.is_empty() {
-        warnings.push(format!("not served yet by this version, nothing listens there: {}", unserved.join(", ")));
-    }
     let api_source = sources.get("system_api");
     if let Some(source @ Source::Environment(name)) = api_source
         && name.starts_with(table::PROXY_PREFIX)

@@ -4,6 +4,7 @@
 //! is owned by nobody but this table, which looks at it once a second and when the kernel reports a FIN or a RST.
 
 pub mod adopt;
+mod farewell;
 mod reset;
 mod session;
 mod spliced;
@@ -15,11 +16,13 @@ use crate::registry::FlowTicket;
 use crate::slowpath::PortLease;
 use crate::store::{Clock, Store};
 use balancer_common::abi::FlowKey;
+pub use farewell::{Farewell, Farewells};
 pub use reset::ResetOrder;
 use spliced::Spliced;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 
 pub struct Live {
     state: Mutex<State>,
@@ -29,6 +32,7 @@ pub struct Live {
     store: Arc<Store>,
     clock: Clock,
     relayed: Relayed,
+    farewells: OnceLock<Arc<dyn Farewells>>,
 }
 
 #[derive(Default)]
@@ -54,8 +58,8 @@ pub struct Relayed {
 
 impl Live {
     pub fn new(store: Arc<Store>, offload: Option<Arc<Offload>>, clock: Clock) -> Arc<Self> {
-        let (state, scanning, relayed) = Default::default();
-        Arc::new(Self { state, scanning, offload, store, clock, relayed })
+        let (state, scanning, relayed, farewells) = Default::default();
+        Arc::new(Self { state, scanning, offload, store, clock, relayed, farewells })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -63,7 +67,7 @@ impl Live {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> std::time::Duration {
+    fn now(&self) -> Duration {
         self.clock.now()
     }
 
@@ -133,6 +137,16 @@ impl Live {
         let now = self.now();
         let mut state = self.state();
         state.spliced.insert(client, Box::new(Spliced::new(id, origin, now)));
+    }
+
+    /// A flow of UDP that is the kernel's alone from now on, whoever made it. Its record is new.
+    pub fn joined(&self, record: FlowRecord, client: FlowKey, origin: FlowKey, port: Option<PortLease>) -> FlowId {
+        self.store.flow_opened(ticket(&record));
+        let now = self.now();
+        let mut state = self.state();
+        let id = state.table.insert(record);
+        state.spliced.insert(client, Box::new(Spliced::alone(id, origin, now, port)));
+        id
     }
 
     /// The splice was taken back.

@@ -1,11 +1,12 @@
 //! Flows in the kernel: what was counted since the last look, and when one is over.
 
 use super::{Live, State};
-use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path};
+use crate::config::IdleTimes;
+use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol};
 use crate::offload::{Half, SplicedFlow};
 use crate::recognize::StreamKey;
 use crate::slowpath::{PortLease, provoke};
-use balancer_common::abi::{EventKind, FlowKey, Seen};
+use balancer_common::abi::{EventKind, FlowKey, PROTO_TCP, PROTO_UDP, Seen};
 use std::collections::HashMap;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -32,6 +33,8 @@ const FIN_LINGER: Duration = Duration::from_secs(5);
 const RST_LINGER: Duration = Duration::from_secs(1);
 /// After an origin's death: the client's next packet is answered by the fast path until then, by the host afterwards.
 const DEAD_LINGER: Duration = Duration::from_secs(10);
+/// After the last word of a UDP conversation: it may be said twice.
+const LAST_WORD_LINGER: Duration = Duration::from_secs(1);
 
 /// Ends of which the peers need not have heard: they are made to ask.
 const IDLE: &str = "idle";
@@ -40,6 +43,10 @@ const REFUSED: &str = "another request";
 impl Spliced {
     pub fn new(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
         Self { id, origin, port: None, alone: false, is_channel: false, made_at, last: [(0, 0); 2], ends_at: None }
+    }
+
+    pub fn alone(id: FlowId, origin: FlowKey, made_at: Duration, port: Option<PortLease>) -> Self {
+        Self { alone: true, port, ..Self::new(id, origin, made_at) }
     }
 
     pub fn channel(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
@@ -59,7 +66,7 @@ impl Spliced {
 
 impl Live {
     /// One look at every flow in the kernel.
-    pub fn scan(&self, idle_timeout: Duration) {
+    pub fn scan(&self, times: IdleTimes) {
         let _one = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(offload) = &self.offload else { return self.sample(self.now()) };
         let looked_at = self.now();
@@ -80,14 +87,16 @@ impl Live {
                 }
                 continue;
             };
+            let mut idle_timeout = times.others;
             if let Some(record) = table.get_mut(entry.id) {
                 count(record, entry, flow, now);
+                idle_timeout = idle_time(times, record.protocol);
             }
             if entry.is_channel {
                 continue;
             }
             let idle = idle(&flow.to_origin, coarse).min(idle(&flow.to_client, coarse));
-            if let Some(linger) = over_for(flow) {
+            if let Some(linger) = over_for(flow, client.proto()) {
                 if let Some(record) = table.get_mut(entry.id) {
                     record.state = FlowState::Closing;
                 }
@@ -104,7 +113,7 @@ impl Live {
                 over.push((*client, entry.id, "origin down"));
             }
         }
-        state.end_idle_sessions(idle_timeout, now);
+        state.end_idle_sessions(times.others, now);
         drop(state);
         self.sample(now);
         for (client, id, why) in over {
@@ -135,6 +144,8 @@ impl Live {
                     self.end(client, "reused", false);
                 }
             }
+            // The session that it belongs to has to be looked up first: see `joined`.
+            EventKind::Made => {}
             EventKind::Fin | EventKind::Rst => {
                 let mut state = self.state();
                 let State { table, spliced, .. } = &mut *state;
@@ -168,13 +179,16 @@ impl Live {
         let Some(entry) = state.spliced.remove(&client) else { return };
         let record = if entry.is_channel { None } else { state.table.remove(entry.id) };
         drop(state);
+        let tags = self.tags(client, entry.origin);
         if let Some(offload) = &self.offload {
             offload.remove(client, entry.origin);
         }
         if let Some(record) = &record {
             debug!(client = %record.client, origin = %record.origin_id, why, "flow over");
-            if tell {
+            if tell && client.proto() == PROTO_TCP {
                 tell_both(record);
+            } else if tell {
+                self.say_farewell(record, tags);
             }
         }
         self.closed(record);
@@ -221,20 +235,28 @@ impl Live {
                 task.give();
             }
         }
-        for entry in spliced.values_mut().filter(|entry| !entry.is_channel) {
+        let mut farewells = Vec::new();
+        for (key, entry) in spliced.iter_mut().filter(|(_, entry)| !entry.is_channel) {
             if let Some(record) = table.get_mut(entry.id).filter(|r| theirs(r)) {
                 entry.ends(now + DEAD_LINGER);
                 record.state = FlowState::Closing;
-                clients.push((record.vip, record.client));
+                if key.proto() == PROTO_TCP {
+                    clients.push((record.vip, record.client));
+                } else {
+                    farewells.push((record.clone(), *key, entry.origin));
+                }
             }
         }
         drop(state);
+        for (record, client, origin) in &farewells {
+            self.say_farewell(record, self.tags(*client, *origin));
+        }
         for (vip, client) in &clients {
             if let Err(error) = provoke::provoke(*vip, *client) {
                 info!(%error, %client, "cannot probe a client of a dead origin: it is reset with its next packet");
             }
         }
-        clients.len()
+        clients.len() + farewells.len()
     }
 }
 
@@ -248,8 +270,11 @@ fn tell_both(record: &FlowRecord) {
 }
 
 /// How long a flow that is over stays, counted from its last packet; `None` while it lives.
-fn over_for(flow: &SplicedFlow) -> Option<Duration> {
+fn over_for(flow: &SplicedFlow, proto: u32) -> Option<Duration> {
     let (a, b) = (flow.to_origin.seen, flow.to_client.seen);
+    if proto == PROTO_UDP {
+        return ((a | b) & Seen::FIN != 0).then_some(LAST_WORD_LINGER);
+    }
     if (a | b) & (Seen::RST | Seen::CLOSED) != 0 {
         Some(RST_LINGER)
     } else if a & b & Seen::FIN != 0 {
@@ -280,6 +305,14 @@ fn count(record: &mut FlowRecord, entry: &mut Spliced, flow: &SplicedFlow, now: 
     }
     if moved {
         record.active_at = now;
+    }
+}
+
+fn idle_time(times: IdleTimes, protocol: Protocol) -> Duration {
+    match protocol {
+        Protocol::Srt => times.srt,
+        Protocol::Webrtc => times.webrtc,
+        _ => times.others,
     }
 }
 

@@ -20,7 +20,9 @@ pub struct Datagrams {
     pub origin: u16,
     pub origin_generation: u16,
     pub stream: u32,
-    /// What the track of a TCP connection with the same host has recorded: UDP leaves by the same way.
+    /// What the protocol has to remember of the origin and of the client: SRT's socket ids, else 0.
+    pub tags: (u32, u32),
+    /// What a track of the same host would say: UDP leaves by the way that its other packets came.
     pub client_track: Track,
     pub origin_track: Track,
 }
@@ -33,14 +35,14 @@ impl Datagrams {
         if family(client) != family(origin) {
             return Err(SpliceError::Family);
         }
-        let half = |ingress, egress: FlowKey, direction, way_out: Track| {
+        let half = |ingress, egress: FlowKey, direction, tag, way_out: Track| {
             if way_out.seen & Track::SEEN_L2 == 0 {
                 return Err(SpliceError::Unseen(egress.addresses().1));
             }
             Ok(NewHalf {
                 ingress,
                 egress,
-                translation: Translation::default(),
+                translation: Translation { seq_delta: tag, ..Translation::default() },
                 flags: self.flags | direction,
                 origin: self.origin,
                 origin_generation: self.origin_generation,
@@ -48,8 +50,8 @@ impl Datagrams {
                 way_out,
             })
         };
-        let to_origin = half(client, origin.reversed(), 0, self.origin_track)?;
-        let to_client = half(origin, client.reversed(), FlowFlags::TO_CLIENT, self.client_track)?;
+        let to_origin = half(client, origin.reversed(), 0, self.tags.0, self.origin_track)?;
+        let to_client = half(origin, client.reversed(), FlowFlags::TO_CLIENT, self.tags.1, self.client_track)?;
         Ok((to_origin, to_client))
     }
 }
@@ -69,6 +71,7 @@ mod tests {
             origin: 1,
             origin_generation: 1,
             stream: 1,
+            tags: (7, 8),
             client_track: Track { ifindex: 2, ..seen },
             origin_track: Track { ifindex: 3, ..seen },
         }
@@ -81,6 +84,7 @@ mod tests {
         assert_eq!(to_client.egress.reversed(), to_origin.ingress);
         assert_eq!((to_origin.way_out.ifindex, to_client.way_out.ifindex), (3, 2));
         assert_eq!((to_origin.flags, to_client.flags), (0, FlowFlags::TO_CLIENT));
+        assert_eq!((to_origin.translation.seq_delta, to_client.translation.seq_delta), (7, 8));
     }
 
     #[test]

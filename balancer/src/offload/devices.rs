@@ -3,6 +3,8 @@
 
 use balancer_common::abi::capacity;
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsRawFd;
 
 /// Assigns slots to the interfaces in use, keeping those that they have already.
 pub fn assign(present: &BTreeMap<u32, u32>, wanted: &[u32]) -> BTreeMap<u32, u32> {
@@ -24,6 +26,25 @@ pub fn assign(present: &BTreeMap<u32, u32>, wanted: &[u32]) -> BTreeMap<u32, u32
         }
     }
     slots
+}
+
+/// An interface's MTU, asked of the network namespace that we are in (a mounted /sys may show another).
+pub fn mtu(interface: &str) -> io::Result<u32> {
+    // SAFETY: all zeroes is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    if interface.len() >= request.ifr_name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
+        *to = from as libc::c_char;
+    }
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    // SAFETY: SIOCGIFMTU reads the name and writes the MTU of this very structure.
+    if unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the call above has filled in this member.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode};
 use aya::{Ebpf, EbpfLoader};
 use balancer_common::abi::{ABI_VERSION, capacity, map};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -61,8 +61,7 @@ impl Offload {
         program.load().context("the kernel's verifier refused the program")?;
         repin_program(program, pin_path)?;
         let attached = attach_all(program, pin_path, interfaces, mode)?;
-        let ifindexes: Vec<u32> = attached.iter().map(|i| i.ifindex).collect();
-        maps.set_devices(&ifindexes).context("DEVICES refused an interface")?;
+        maps.set_devices(&attached).context("DEVICES refused an interface")?;
         Ok(Self::new(maps, walk, attached, lock))
     }
 }
@@ -157,11 +156,19 @@ fn take_maps(ebpf: &mut Ebpf) -> anyhow::Result<Maps> {
         services: typed(ebpf, map::SERVICES)?,
         streams: typed(ebpf, map::STREAMS)?,
         stream_names: typed(ebpf, map::STREAM_NAMES)?,
+        ice: typed(ebpf, map::ICE)?,
+        ports4: typed(ebpf, map::PORTS4)?,
+        ports6: typed(ebpf, map::PORTS6)?,
+        neighbours: typed(ebpf, map::NEIGHBOURS)?,
+        arrivals: typed(ebpf, map::ARRIVALS)?,
+        secrets: typed(ebpf, map::SECRETS)?,
         devices: typed(ebpf, map::DEVICES)?,
         reasons: typed(ebpf, map::REASONS)?,
         events: typed(ebpf, map::EVENTS)?,
         hops: NextHops::default(),
         slots: BTreeMap::new(),
+        mtus: BTreeMap::new(),
+        ice_keys: BTreeSet::new(),
         free_controls: (0..capacity::CONTROLS).rev().collect(),
         flow_count: [0, 0],
         track_count: [0, 0],

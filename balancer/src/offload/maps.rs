@@ -1,15 +1,16 @@
 //! The pinned maps as typed tables. Owns their descriptors; knows no policy.
 
-use super::NewHalf;
 use super::devices;
 use super::next_hops::NextHops;
 use super::tracks::TrackError;
 use super::walk;
 use super::words::{event_key, family, half4, half6, l4_diff, service_key};
+use super::{Interface, NewHalf};
 use aya::maps::{Array, DevMap, HashMap, MapData, MapError, PerCpuArray, RingBuf};
 use balancer_common::abi::{
-    self, Control, Event, EventKind, Flow4, Flow6, FlowKey, FlowKey4, FlowKey6, NextHop, Origin, REASONS, Reason,
-    ReasonCount, Seen, Service, ServiceKey, ServiceKind, Splice, StreamName, StreamPlacement, Track, capacity, map,
+    self, Arrival, Control, Event, EventKind, Flow4, Flow6, FlowKey, FlowKey4, FlowKey6, IceKey, IceSession, NextHop,
+    Origin, PortKey, REASONS, Reason, ReasonCount, Secret, Seen, Service, ServiceKey, ServiceKind, Splice, StreamName,
+    StreamPlacement, Track, capacity, map,
 };
 use std::collections::{BTreeMap, BTreeSet, HashMap as HashMapOf};
 use std::net::SocketAddr;
@@ -77,12 +78,22 @@ pub struct Maps {
     pub(super) services: HashMap<MapData, ServiceKey, Service>,
     pub(super) streams: HashMap<MapData, u64, StreamPlacement>,
     pub(super) stream_names: HashMap<MapData, u32, StreamName>,
+    pub(super) ice: HashMap<MapData, IceKey, IceSession>,
+    pub(super) ports4: HashMap<MapData, PortKey, u32>,
+    pub(super) ports6: HashMap<MapData, PortKey, u32>,
+    pub(super) neighbours: HashMap<MapData, Arrival, u32>,
+    pub(super) arrivals: HashMap<MapData, FlowKey6, Arrival>,
+    pub(super) secrets: Array<MapData, Secret>,
     pub(super) devices: DevMap<MapData>,
     pub(super) reasons: PerCpuArray<MapData, ReasonCount>,
     pub(super) events: RingBuf<MapData>,
     pub(super) hops: NextHops,
     /// ifindex -> slot in `DEVICES`.
     pub(super) slots: BTreeMap<u32, u32>,
+    /// ifindex -> bytes of IP that the interface sends at most.
+    pub(super) mtus: BTreeMap<u32, u32>,
+    /// What stands in `ICE`.
+    pub(super) ice_keys: BTreeSet<IceKey>,
     /// Control slots that no track uses.
     pub(super) free_controls: Vec<u32>,
     /// Half-flows of IPv4 and IPv6.
@@ -136,12 +147,7 @@ impl Maps {
 
     /// The value for `new`, with its next hop in place.
     pub fn half(&mut self, new: &NewHalf, armed: bool) -> Result<Half, SpliceError> {
-        let device = *self.slots.get(&new.way_out.ifindex).ok_or(SpliceError::Interface(new.way_out.ifindex))?;
-        let (next_hop, fresh) = self.hops.slot(&new.way_out, device).ok_or(SpliceError::NextHops)?;
-        if let Some(hop) = fresh {
-            let set = self.next_hops.set(u32::from(next_hop), hop, 0);
-            set.map_err(|source| SpliceError::Map { map: map::NEXT_HOPS, source })?;
-        }
+        let next_hop = self.next_hop(&new.way_out)?;
         let t = &new.translation;
         let splice = Splice {
             flags: t.flags | new.flags,
@@ -242,7 +248,7 @@ impl Maps {
 
     pub fn set_services(&mut self, services: &[(SocketAddr, ServiceKind)]) {
         let old: Vec<_> = self.services.keys().flatten().collect();
-        let new: Vec<_> = services.iter().map(|(a, kind)| (service_key(*a), *kind)).collect();
+        let new: Vec<_> = services.iter().map(|(a, kind)| (service_key(*a, *kind), *kind)).collect();
         for (key, kind) in &new {
             let service = Service { kind: *kind as u32, reserved: 0 };
             if let Err(error) = self.services.insert(key, service, 0) {
@@ -275,6 +281,7 @@ impl Maps {
             row(map::TRACKS4, self.track_count[0], capacity::TRACKS),
             row(map::TRACKS6, self.track_count[1], capacity::TRACKS),
             row(map::NEXT_HOPS, self.hops.len() as u64, capacity::NEXT_HOPS),
+            row(map::ICE, self.ice_keys.len() as u64, capacity::ICE),
         ]
     }
 
@@ -301,8 +308,10 @@ impl Maps {
         let moved = self.hops.moved(ifindex, old, new);
         for slot in &moved {
             if let Ok(hop) = self.next_hops.get(&u32::from(*slot), 0) {
-                // The kernel only reads this map.
+                // The kernel only reads these maps.
                 let _ = self.next_hops.set(u32::from(*slot), NextHop { dst_mac: new, ..hop }, 0);
+                self.forget_neighbour(Arrival { ifindex, peer_mac: old, own_mac: hop.src_mac });
+                self.know_neighbour(Arrival { ifindex, peer_mac: new, own_mac: hop.src_mac }, *slot);
             }
         }
         moved.len()
@@ -313,11 +322,14 @@ impl Maps {
     }
 
     /// Puts the interfaces into `DEVICES`.
-    pub fn set_devices(&mut self, ifindexes: &[u32]) -> anyhow::Result<()> {
+    pub fn set_devices(&mut self, interfaces: &[Interface]) -> anyhow::Result<()> {
+        let ifindexes: Vec<u32> = interfaces.iter().map(|i| i.ifindex).collect();
         let present = (0..self.devices.len())
             .filter_map(|slot| Some((slot, self.devices.get(slot, 0).ok()?.if_index)))
             .collect::<BTreeMap<_, _>>();
-        self.slots = devices::assign(&present, ifindexes);
+        self.slots = devices::assign(&present, &ifindexes);
+        let mtu = |i: &Interface| Some((i.ifindex, devices::mtu(&i.name).ok()?));
+        self.mtus = interfaces.iter().filter_map(mtu).collect();
         for (ifindex, slot) in &self.slots {
             self.devices.set(*slot, *ifindex, None, 0)?;
         }
@@ -341,8 +353,12 @@ impl Maps {
         for flow in &flows {
             self.flow_count[family(flow.client)] += 2;
         }
-        let used: BTreeSet<u16> =
+        let ice = self.ice();
+        self.ice_keys = ice.iter().map(|(key, _)| *key).collect();
+        let mut used: BTreeSet<u16> =
             flows.iter().flat_map(|f| [f.to_origin.splice.next_hop, f.to_client.splice.next_hop]).collect();
+        used.extend(ice.iter().map(|(_, session)| session.next_hop));
+        used.extend(self.neighbours.iter().flatten().filter_map(|(_, slot)| u16::try_from(slot).ok()));
         let entries = used.iter().filter_map(|i| Some((*i, self.next_hops.get(&u32::from(*i), 0).ok()?)));
         self.hops = NextHops::adopt(entries);
     }

@@ -1,6 +1,7 @@
 //! The kernel half, seen from user space: loads and pins the program, owns every map, adopts what an earlier process
 //! left. Alone speaks aya. Never sees a stream key but as opaque bytes to be kept beside the flows.
 
+mod datagram_maps;
 mod datagrams;
 mod devices;
 mod events;
@@ -15,6 +16,7 @@ mod walk;
 mod words;
 
 pub use datagrams::Datagrams;
+pub use devices::mtu;
 pub use events::EventSource;
 pub use load::{Interface, LoadError, boot_seconds, coarse_now};
 pub use maps::{Half, MapUsage, SpliceError, SplicedFlow, StreamEntry};
@@ -131,6 +133,57 @@ impl Offload {
 
     pub fn usage(&self) -> Vec<MapUsage> {
         self.maps().usage()
+    }
+
+    /// By which way a client's latest datagram came that the kernel passed up.
+    pub fn arrival(&self, client: FlowKey) -> Option<abi::Arrival> {
+        self.maps().arrival(client)
+    }
+
+    /// The slot in `NEXT_HOPS` of a way out, for a session of WebRTC.
+    pub fn next_hop(&self, way_out: &abi::Track) -> Result<u16, SpliceError> {
+        self.maps().next_hop(way_out)
+    }
+
+    /// From now on the kernel makes the flows of who names it in a STUN request.
+    pub fn set_ice(&self, key: abi::IceKey, session: &abi::IceSession) -> Result<(), SpliceError> {
+        self.maps().set_ice(key, session)
+    }
+
+    pub fn remove_ice(&self, key: abi::IceKey) {
+        self.maps().remove_ice(key);
+    }
+
+    pub fn ice(&self) -> Vec<(abi::IceKey, abi::IceSession)> {
+        self.maps().ice()
+    }
+
+    /// A source port for a flow that the kernel may make. `family` is 4 or 6, as in [`abi::IceSession`].
+    pub fn grant(&self, family: u32, key: abi::PortKey, port: u16) -> Result<(), SpliceError> {
+        self.maps().grant(family, key, port)
+    }
+
+    /// The port that was granted and is not taken yet.
+    pub fn granted(&self, family: u32, key: abi::PortKey) -> Option<u16> {
+        self.maps().granted(family, key)
+    }
+
+    /// Takes a grant back; `false` when the kernel was faster.
+    pub fn revoke(&self, family: u32, key: abi::PortKey) -> bool {
+        self.maps().revoke(family, key)
+    }
+
+    pub fn set_secret(&self, slot: u32, secret: abi::Secret) -> Result<(), SpliceError> {
+        self.maps().set_secret(slot, secret)
+    }
+
+    pub fn secret(&self, slot: u32) -> abi::Secret {
+        self.maps().secret(slot)
+    }
+
+    /// The kernel has made a flow, which counts from now on.
+    pub fn count_made(&self, client: FlowKey) {
+        self.maps().count_made(client);
     }
 
     fn events(&self) -> Vec<(abi::EventKind, FlowKey)> {

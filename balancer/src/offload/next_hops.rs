@@ -35,7 +35,7 @@ impl NextHops {
         let slot = u16::try_from(self.next).ok().filter(|_| self.next < capacity::NEXT_HOPS)?;
         self.next += 1;
         self.slots.insert(key, vec![slot]);
-        let hop = NextHop { ifindex: track.ifindex, device, dst_mac: track.peer_mac, src_mac: track.own_mac };
+        let hop = NextHop { ifindex: track.ifindex, device, dst_mac: track.peer_mac, src_mac: track.own_mac, mtu: 0 };
         Some((slot, Some(hop)))
     }
 

@@ -1,7 +1,9 @@
 //! Between the words of the maps and what the rest of the program works with. Pure.
 
 use super::maps::Half;
-use balancer_common::abi::{Event, Flow4, Flow6, FlowKey, FlowKey4, FlowKey6, PROTO_TCP, ServiceKey, addr4, addr6};
+use balancer_common::abi::{
+    Event, Flow4, Flow6, FlowKey, FlowKey4, FlowKey6, PROTO_TCP, PROTO_UDP, ServiceKey, ServiceKind, addr4, addr6,
+};
 use std::net::{IpAddr, SocketAddr};
 
 /// 0 for IPv4, 1 for IPv6.
@@ -27,11 +29,15 @@ pub fn event_key(e: &Event) -> FlowKey {
     }
 }
 
-pub fn service_key(address: SocketAddr) -> ServiceKey {
+pub fn service_key(address: SocketAddr, kind: ServiceKind) -> ServiceKey {
+    let proto = match kind {
+        ServiceKind::Srt | ServiceKind::WebRtc => PROTO_UDP,
+        _ => PROTO_TCP,
+    };
     let port = u32::from(u16::from_ne_bytes(address.port().to_be_bytes()));
     match address.ip().to_canonical() {
-        IpAddr::V4(a) => ServiceKey { addr: [addr4(a), 0, 0, 0], port, proto: PROTO_TCP },
-        IpAddr::V6(a) => ServiceKey { addr: addr6(a), port, proto: PROTO_TCP | ServiceKey::IPV6 },
+        IpAddr::V4(a) => ServiceKey { addr: [addr4(a), 0, 0, 0], port, proto },
+        IpAddr::V6(a) => ServiceKey { addr: addr6(a), port, proto: proto | ServiceKey::IPV6 },
     }
 }
 
@@ -71,7 +77,7 @@ mod tests {
         let FlowKey::V4(k) = key else { panic!("v4") };
         assert_eq!(k.ports.to_ne_bytes(), [1, 2, 7, 143]);
         assert_eq!(k.ports, ports_word(258, 1935));
-        assert_eq!(service_key("10.0.0.2:258".parse().unwrap()).port.to_ne_bytes(), [1, 2, 0, 0]);
+        assert_eq!(service_key("10.0.0.2:258".parse().unwrap(), ServiceKind::Srt).port.to_ne_bytes(), [1, 2, 0, 0]);
     }
 
     #[test]

@@ -254,23 +254,6 @@ pub fn bound(source: SocketAddr) -> io::Result<socket2::Socket> {
     Ok(socket)
 }
 
-/// An interface's MTU, asked of the network namespace that we are in (a mounted /sys may show another).
-pub fn mtu(interface: &str) -> io::Result<u32> {
-    // SAFETY: all zeroes is a valid ifreq.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    if interface.len() >= request.ifr_name.len() {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    for (to, from) in request.ifr_name.iter_mut().zip(interface.bytes()) {
-        *to = from as libc::c_char;
-    }
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
-    // SAFETY: SIOCGIFMTU reads the name and writes the MTU of this very structure.
-    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCGIFMTU, &mut request) })?;
-    // SAFETY: the call above has filled in this member.
-    Ok(unsafe { request.ifr_ifru.ifru_mtu } as u32)
-}
-
 /// Takes as many descriptors as the hard limit allows: each connection in user space needs two.
 pub fn raise_open_files() -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

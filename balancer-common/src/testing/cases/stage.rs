@@ -180,8 +180,8 @@ impl Stage {
         world.services.push(Tuple { src: self.client(), dst: self.vip(), proto: proto::TCP });
         world.services.push(Tuple { src: self.client(), dst: self.vip(), proto: proto::UDP });
         let to_origin =
-            NextHop { ifindex: ELSEWHERE, device: REDIRECT_SLOT, dst_mac: ORIGIN_MAC, src_mac: OWN_MAC_BACK };
-        let to_client = NextHop { ifindex: LO, device: 0, dst_mac: CLIENT_MAC, src_mac: OWN_MAC };
+            NextHop { ifindex: ELSEWHERE, device: REDIRECT_SLOT, dst_mac: ORIGIN_MAC, src_mac: OWN_MAC_BACK, mtu: 0 };
+        let to_client = NextHop { ifindex: LO, device: 0, dst_mac: CLIENT_MAC, src_mac: OWN_MAC, mtu: 0 };
         world.next_hops.insert(HOP_TO_ORIGIN, to_origin);
         world.next_hops.insert(HOP_TO_CLIENT, to_client);
         world.next_hops.insert(HOP_EMPTY, NextHop::default());

@@ -55,8 +55,6 @@ pub struct Setting {
     pub within: Option<(&'static str, &'static str)>,
     pub choices: &'static [&'static str],
     pub secret: bool,
-    /// False: known, checked, and nothing listens there in this version.
-    pub served: bool,
     /// The first paragraph is the short help.
     pub help: &'static str,
     pub access: Access,

@@ -6,7 +6,7 @@ mod quantity;
 pub use quantity::{BYTES, COUNT, DURATION};
 
 use super::problem::Fault;
-use super::{AuthFailure, HttpUrl, Listen, LogFormat, Policy, Secret, StoreKind, XdpMode};
+use super::{AuthFailure, Candidate, HttpUrl, Listen, LogFormat, Policy, Secret, StoreKind, XdpMode};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -43,6 +43,17 @@ pub const ADDRESS: Codec<IpAddr> = Codec {
         plain.parse().map_err(|_| Fault::new(format!("{s:?} is not an IP address"), "write 192.0.2.10 or 2001:db8::10"))
     },
     show: |a| a.to_string(),
+};
+
+pub const CANDIDATE: Codec<Candidate> = Codec {
+    parse: |s| {
+        if let Ok(address) = s.parse::<SocketAddr>() {
+            port(&address.port().to_string())?;
+            return Ok(Candidate { ip: address.ip(), port: Some(address.port()) });
+        }
+        (ADDRESS.parse)(s).map(|ip| Candidate { ip, port: None })
+    },
+    show: |c| c.port.map_or_else(|| c.ip.to_string(), |port| SocketAddr::new(c.ip, port).to_string()),
 };
 
 pub const NETWORK: Codec<IpNet> = Codec {

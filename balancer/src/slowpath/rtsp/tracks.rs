@@ -97,6 +97,7 @@ pub fn bind(c: &mut Connection, origin: &OriginLeg, track: u32, udp: &Udp) {
             origin: origin.placement.origin,
             origin_generation: origin.placement.generation,
             stream: origin.placement.stream,
+            tags: (0, 0),
             client_track: c.client.track_seen(),
             origin_track: leg.track_seen(),
         };

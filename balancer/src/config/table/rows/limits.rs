@@ -25,6 +25,24 @@ pub const ROWS: &[Setting] = &[
         ..LIMITS
     },
     Setting {
+        name: "srt_idle_timeout",
+        value: "DURATION",
+        default: "10s",
+        within: Some(("1s", "1h")),
+        help: "The same for SRT, whose ends send keep-alives every second.",
+        access: measured!(settings.srt_idle_timeout, DURATION),
+        ..LIMITS
+    },
+    Setting {
+        name: "rtc_idle_timeout",
+        value: "DURATION",
+        default: "30s",
+        within: Some(("1s", "1h")),
+        help: "The same for WebRTC, whose clients check the connection every few seconds (RFC 7675).",
+        access: measured!(settings.rtc_idle_timeout, DURATION),
+        ..LIMITS
+    },
+    Setting {
         name: "preamble_timeout",
         value: "DURATION",
         default: "10s",

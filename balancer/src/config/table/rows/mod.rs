@@ -20,7 +20,6 @@ const ROW: Setting = Setting {
     within: None,
     choices: &[],
     secret: false,
-    served: true,
     help: "",
     access: one!(settings.log_level, LOG_LEVEL),
 };

@@ -85,20 +85,16 @@ pub const ROWS: &[Setting] = &[
     Setting {
         name: "rtc",
         proxy: &["PROXY_WEBRTC_SERVER"],
-        example: "8000",
-        unset: "not listening",
-        served: false,
-        help: "WebRTC media (UDP). Not served by this version.",
+        default: "8000",
+        help: "WebRTC media (UDP): a port on every VIP, or ADDRESS:PORT.",
         access: many!(settings.rtc, LISTEN),
         ..LISTENING
     },
     Setting {
         name: "srt",
         proxy: &["PROXY_SRT_SERVER"],
-        example: "10080",
-        unset: "not listening",
-        served: false,
-        help: "SRT (UDP). Not served by this version.",
+        default: "10080",
+        help: "SRT (UDP): a port on every VIP, or ADDRESS:PORT.",
         access: many!(settings.srt, LISTEN),
         ..LISTENING
     },
@@ -108,6 +104,18 @@ pub const ROWS: &[Setting] = &[
         help: "RTSP: a port on every VIP, or ADDRESS:PORT.",
         access: many!(settings.rtsp, LISTEN),
         ..LISTENING
+    },
+    Setting {
+        name: "rtc_candidate",
+        group: Group::Listening,
+        value: "ADDRESS",
+        unset: "the addresses of rtc",
+        example: "203.0.113.5",
+        help: "Address that WebRTC clients are told to send their media to, instead of those that rtc listens on: the \
+               public one of a VIP behind NAT.\n\
+               ADDRESS or ADDRESS:PORT; without a port, the first of rtc.",
+        access: many!(settings.rtc_candidates, CANDIDATE),
+        ..ROW
     },
     Setting {
         name: "static_files",
