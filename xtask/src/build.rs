@@ -2,6 +2,7 @@
 
 use crate::{ebpf, repo, setup};
 use anyhow::Result;
+use std::process::Command;
 
 #[derive(clap::Args)]
 pub struct Arguments {
@@ -24,4 +25,11 @@ pub fn all(release: bool) -> Result<()> {
         command.arg("--release");
     }
     repo::run(&mut command)
+}
+
+/// The WebRTC origin and client of the lab. Always with optimisations: they encrypt every packet for every player.
+pub fn lab_rtc() -> Command {
+    let mut command = repo::cargo();
+    command.args(["build", "--release", "--package", "balancer-lab-rtc"]);
+    command
 }

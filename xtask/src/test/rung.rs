@@ -4,7 +4,7 @@ use super::Plan;
 use super::count::Count;
 use super::stream::{self, Ended};
 use crate::setup::Purpose;
-use crate::{ebpf, fuzz, repo, tidy};
+use crate::{build, ebpf, fuzz, repo, tidy};
 use anyhow::Result;
 use clap::ValueEnum;
 use std::process::Command;
@@ -112,7 +112,7 @@ impl Rung {
             Self::EndToEnd if !repo::is_root() => {
                 Ok(Outcome::Skipped("only root may make network namespaces".to_owned()))
             }
-            Self::EndToEnd => tests(&mut [end_to_end(plan)]),
+            Self::EndToEnd => repo::run(&mut build::lab_rtc()).and_then(|()| tests(&mut [end_to_end(plan)])),
             Self::Fuzz => Ok(fuzz_all(plan)),
         };
         outcome.unwrap_or_else(|error| Outcome::Failed(format!("{error:#}")))
@@ -172,7 +172,7 @@ fn cargo_test(arguments: &[&str], plan: &Plan, more: &[&str]) -> Command {
 }
 
 fn unit(plan: &Plan) -> Vec<Command> {
-    let workspace = ["--workspace", "--exclude", "balancer-lab"];
+    let workspace = ["--workspace", "--exclude", "balancer-lab", "--exclude", "balancer-lab-rtc"];
     let mut commands = vec![cargo_test(&[&workspace[..], &["--lib", "--bins"]].concat(), plan, &[])];
     // Those of `balancer` and of the lab are rungs of their own.
     if repo::root().join("balancer-common/tests").is_dir() {
@@ -192,7 +192,8 @@ fn kernel(plan: &Plan) -> Command {
 fn end_to_end(plan: &Plan) -> Command {
     // Each test runs half a dozen processes, most of them waiting.
     let threads = format!("--test-threads={}", available_parallelism().map_or(2, usize::from).clamp(2, 8));
-    let mut command = cargo_test(&["--package", "balancer-lab", "--release"], plan, &[SHOW, &threads]);
+    let packages = ["--package", "balancer-lab", "--package", "balancer-lab-rtc", "--release"];
+    let mut command = cargo_test(&packages, plan, &[SHOW, &threads]);
     command.env("BALANCER_BIN", repo::built("release", "balancer"));
     command
 }
