@@ -44,7 +44,7 @@ pub struct Publisher {
 }
 
 impl Publisher {
-    /// By RTMP, RTSP, or POST to an HTTP URL: FLV, or TS where the URL ends so.
+    /// By RTMP, RTSP, SRT, or POST to an HTTP URL: FLV, or TS where the URL ends so.
     pub fn start(netns: &Netns, directory: &Path, name: &str, clip: &Clip, url: &str) -> Result<Self> {
         Self::start_with(netns, directory, name, clip, url, &[])
     }
@@ -125,6 +125,8 @@ fn container(url: &str) -> &'static [&'static str] {
         Some(("http", rest)) if rest.ends_with(".ts") => &["-method", "POST", "-f", "mpegts"],
         Some(("http", _)) => &["-method", "POST", "-f", "flv"],
         Some(("rtsp", _)) => &["-f", "rtsp"],
+        // As many bytes as one datagram of SRT carries.
+        Some(("srt", _)) => &["-f", "mpegts", "-pkt_size", "1316"],
         _ => &["-f", "flv"],
     }
 }

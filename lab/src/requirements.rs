@@ -2,7 +2,7 @@
 //! `CI` is set) a skip is a failure.
 
 use crate::balancer::binary;
-use crate::origin::node_media;
+use crate::origin::{node_media, srt};
 use crate::sys;
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,8 @@ pub enum Need {
     Web,
     /// GStreamer's RTSP server.
     Rtsp,
+    /// libsrt and its tools.
+    Srt,
     /// A browser without a screen.
     Browser,
     /// The binary under test.
@@ -68,6 +70,10 @@ fn missing(need: Need) -> Option<String> {
             Some(format!("{} is not there: apt-get install gir1.2-gst-rtsp-server-1.0 python3-gi", path.display()))
         }
         Need::Rtsp => tools(&[("ffmpeg", "ffmpeg")]),
+        Need::Srt => srt::program()
+            .err()
+            .map(|error| error.to_string())
+            .or_else(|| tools(&[("srt-live-transmit", "srt-tools libsrt1.5-gnutls"), ("ffmpeg", "ffmpeg")])),
         Need::Browser => tools(&[("chromium", "chromium")]),
         Need::Balancer => binary().err().map(|error| error.to_string()),
     }

@@ -6,6 +6,7 @@ use crate::client::{self, Client, Running};
 use crate::data_centre::{DataCentre, Family, Layout};
 use crate::host;
 use crate::origin::rtsp::{RTSP_PORT, RtspOrigin};
+use crate::origin::srt::{SRT_PORT, SrtOrigin};
 use crate::origin::{Heartbeat, NginxOrigin, NodeMedia, Registrar};
 use crate::plan::Plan;
 use crate::synthetic::{Manners, SyntheticOrigin};
@@ -37,6 +38,12 @@ enum Servers {
     NodeMedia,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum SrtServer {
+    Real,
+    ByHand,
+}
+
 /// What is to be built.
 pub struct Plot {
     layout: Layout,
@@ -44,6 +51,7 @@ pub struct Plot {
     manners: Manners,
     servers: Servers,
     rtsp: bool,
+    srt: Option<SrtServer>,
     api: bool,
     settings: Vec<Change>,
 }
@@ -56,6 +64,7 @@ impl Default for Plot {
             manners: Manners::default(),
             servers: Servers::Synthetic { web: None },
             rtsp: false,
+            srt: None,
             api: false,
             settings: Vec::new(),
         }
@@ -105,6 +114,16 @@ impl Plot {
         Self { rtsp: true, ..self }
     }
 
+    /// Real SRT servers, beside whatever else there is.
+    pub fn srt(self) -> Self {
+        Self { srt: Some(SrtServer::Real), ..self }
+    }
+
+    /// SRT endpoints whose servers a test brings itself.
+    pub fn srt_by_hand(self) -> Self {
+        Self { srt: Some(SrtServer::ByHand), ..self }
+    }
+
     /// Synthetic servers for the origins' own API, with nothing in them yet.
     pub fn api(self) -> Self {
         Self { api: true, ..self }
@@ -137,6 +156,8 @@ impl Plot {
             nginx: Vec::new(),
             flv: Vec::new(),
             rtsp: Vec::new(),
+            srt: Vec::new(),
+            offers_srt: self.srt.is_some(),
             apis: Vec::new(),
             family,
             dc,
@@ -146,6 +167,9 @@ impl Plot {
             let netns = &scene.dc.origins[number].netns;
             if self.rtsp {
                 scene.rtsp.push(RtspOrigin::start(&scene.dc, number)?);
+            }
+            if self.srt == Some(SrtServer::Real) {
+                scene.srt.push(SrtOrigin::start(&scene.dc, number, family)?);
             }
             if self.api {
                 scene.apis.push(WebOrigin::start(netns, ORIGIN_API_PORT, WebManners::default())?);
@@ -167,6 +191,8 @@ pub struct Scene {
     pub nginx: Vec<NginxOrigin>,
     pub flv: Vec<NodeMedia>,
     pub rtsp: Vec<RtspOrigin>,
+    pub srt: Vec<SrtOrigin>,
+    offers_srt: bool,
     pub apis: Vec<WebOrigin>,
     pub family: Family,
     pub dc: DataCentre,
@@ -181,6 +207,11 @@ impl Scene {
     /// The same for HTTP.
     pub fn http(&self) -> SocketAddr {
         SocketAddr::new(self.dc.vip(self.family), HTTP_PORT)
+    }
+
+    /// The same for SRT.
+    pub fn srt_vip(&self) -> SocketAddr {
+        SocketAddr::new(self.dc.vip(self.family), SRT_PORT)
     }
 
     /// What clients ask for.
@@ -218,9 +249,11 @@ impl Scene {
     pub fn register(&mut self, number: usize) -> Result<()> {
         let http = [self.web.len(), self.nginx.len(), self.flv.len()].into_iter().any(|count| count > number);
         let (rtsp, api) = (self.rtsp.len() > number, self.apis.len() > number);
+        let srt = self.offers_srt;
         let offer = |beat: Heartbeat| {
             let beat = if http { beat.http(HTTP_PORT) } else { beat };
             let beat = if rtsp { beat.rtsp(RTSP_PORT) } else { beat };
+            let beat = if srt { beat.srt(SRT_PORT) } else { beat };
             if api { beat.api(ORIGIN_API_PORT) } else { beat }
         };
         self.registrars[number] = Some(Registrar::offering(&self.dc, number, self.family, BEAT, offer)?);

@@ -1,4 +1,5 @@
-//! The few system calls that the standard library does not wrap. All the crate's `unsafe` is here.
+//! The few system calls that the standard library does not wrap. All the `unsafe` of the library is
+//! here.
 
 use std::fs::File;
 use std::io;
@@ -94,6 +95,19 @@ impl Epoll {
         }
         Ok(events.iter().take(n.max(0) as usize).map(|event| event.u64).collect())
     }
+}
+
+/// Sends the same datagram so many times by one call; how many were taken.
+pub fn send_many(fd: RawFd, datagram: &[u8], times: usize) -> io::Result<usize> {
+    let mut part = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };
+    // SAFETY: a header of zeros names nothing.
+    let mut header: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    (header.msg_hdr.msg_iov, header.msg_hdr.msg_iovlen) = (&raw mut part, 1);
+    let mut headers = vec![header; times];
+    // SAFETY: an array and its length; what its headers name lives on, and is only read.
+    let sent = unsafe { libc::sendmmsg(fd, headers.as_mut_ptr(), times as u32, 0) };
+    check(sent)?;
+    Ok(sent as usize)
 }
 
 static WAKE: AtomicI32 = AtomicI32::new(-1);

@@ -4,8 +4,10 @@ pub mod nginx;
 pub mod node_media;
 mod registrar;
 pub mod rtsp;
+pub mod srt;
 pub mod ts_listener;
 
 pub use nginx::{NginxOrigin, RTMP_MODULE};
 pub use node_media::NodeMedia;
 pub use registrar::{Heartbeat, Registrar};
+pub use srt::SrtOrigin;

@@ -24,6 +24,7 @@ pub struct Heartbeat {
     pub http: Vec<String>,
     pub api: Vec<String>,
     pub rtsp: Vec<String>,
+    pub srt: Vec<String>,
 }
 
 impl Heartbeat {
@@ -41,6 +42,7 @@ impl Heartbeat {
             http: Vec::new(),
             api: Vec::new(),
             rtsp: Vec::new(),
+            srt: Vec::new(),
         }
     }
 
@@ -57,13 +59,18 @@ impl Heartbeat {
         Self { rtsp: vec![port.to_string()], ..self }
     }
 
+    pub fn srt(self, port: u16) -> Self {
+        Self { srt: vec![port.to_string()], ..self }
+    }
+
     pub fn json(&self) -> String {
         let mut beat = serde_json::json!({
             "device_id": self.device_id, "ip": self.ip, "server": self.server, "service": self.service,
             "pid": self.pid, "rtmp": self.rtmp,
         });
         // What a server does not offer, it does not mention.
-        for (kind, endpoints) in [("http", &self.http), ("api", &self.api), ("rtsp", &self.rtsp)] {
+        let more = [("http", &self.http), ("api", &self.api), ("rtsp", &self.rtsp), ("srt", &self.srt)];
+        for (kind, endpoints) in more {
             if !endpoints.is_empty() {
                 beat[kind] = endpoints.clone().into();
             }

@@ -15,6 +15,8 @@ enum Sign {
     Gstreamer(&'static str),
     /// A library's description for other languages.
     Introspected(&'static str),
+    /// A library that a program of the lab loads.
+    Library(&'static str),
     /// A module of the system's own Python.
     Python(&'static str),
 }
@@ -28,7 +30,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
     Program { sign: Sign::Program(name), package }
 }
 
-const PROGRAMS: [Program; 28] = [
+const PROGRAMS: [Program; 30] = [
     // namespaces, loss, offloads
     program("ip", "iproute2"),
     program("ethtool", "ethtool"),
@@ -53,6 +55,8 @@ const PROGRAMS: [Program; 28] = [
     program("node", "nodejs"),
     program("npm", "npm"),
     program("chromium", "chromium"),
+    Program { sign: Sign::Library("libsrt-gnutls.so.1.5"), package: "libsrt1.5-gnutls" },
+    program("srt-live-transmit", "srt-tools"),
     // state, and the peers of the benches
     program("redis-server", "redis-server"),
     program("haproxy", "haproxy"),
@@ -93,6 +97,7 @@ impl Sign {
                 .iter()
                 .any(|folder| Path::new(folder).join(module).is_file()),
             Self::Gstreamer(plugin) => library_has("gstreamer-1.0", plugin),
+            Self::Library(file) => library_has("", file),
             Self::Python(module) => Path::new("/usr/lib/python3/dist-packages").join(module).is_dir(),
             Self::Introspected(library) => library_has("girepository-1.0", library),
         }
