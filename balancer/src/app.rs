@@ -12,16 +12,17 @@ use crate::config::host::HostFacts;
 use crate::config::{Settings, XdpMode};
 use crate::counters::Counters;
 use crate::live::Live;
-use crate::offload::{self, Offload};
+use crate::offload::{self, Offload, Ways};
 use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
-use crate::slowpath::{self, Admission, Bound, Context, PortPool};
+use crate::slowpath::udp::Udp;
+use crate::slowpath::{self, Admission, Context, PortPool};
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
 use anyhow::Context as _;
-use balancer_common::abi::Reason;
+use balancer_common::abi::{Reason, ServiceKind};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -47,20 +48,27 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     for (_, kind, listens) in settings.tcp_listens() {
         bound.extend(slowpath::bind(kind, listens, &settings.vips, segment_max(&settings))?);
     }
+    let mut datagrams = Vec::new();
+    for (_, kind, listens) in settings.udp_listens() {
+        datagrams.extend(slowpath::udp::bind(kind, listens, &settings.vips)?);
+    }
     // It runs a small runtime of its own.
     let host = tokio::task::spawn_blocking(HostFacts::look).await.context("cannot look at the host's addresses")?;
     let (stop, stopped) = watch::channel(false);
-    let ctx = assemble(settings, tls, (offload, problem), &bound, &host, &stopped)?;
+    let served: Vec<_> = bound.iter().map(|b| (b.kind, b.address)).collect();
+    let served: Vec<_> = served.into_iter().chain(datagrams.iter().map(|l| (l.kind, l.address))).collect();
+    let ctx = assemble(settings, tls, (offload, problem), &served, &host, &stopped)?;
+    ctx.live.set_farewells(Arc::new(slowpath::udp::Speaker(Arc::downgrade(&ctx))));
+    ctx.udp.set_listeners(datagrams.clone());
     adopt::adopt(&ctx);
     ctx.reconciler.run();
     if let Some(offload) = &ctx.offload {
-        let services: Vec<_> = bound.iter().map(|b| (b.address, b.kind)).collect();
+        let services: Vec<_> = served.iter().map(|(kind, address)| (*address, *kind)).collect();
         offload.set_services(&services);
     }
 
-    let addresses: Vec<_> = bound.iter().map(|b| (b.kind, b.address)).collect();
-    let api = tasks::start(&ctx, access, bound, &stopped).await?;
-    banner::print(&ctx, &addresses);
+    let api = tasks::start(&ctx, access, (bound, datagrams), &stopped).await?;
+    banner::print(&ctx, &served);
     shutdown::serve_until_stopped(&ctx, stop, api).await
 }
 
@@ -91,13 +99,13 @@ fn assemble(
     settings: Arc<Settings>,
     tls: Option<Arc<Tls>>,
     (offload, problem): (Option<Arc<Offload>>, Option<String>),
-    bound: &[Bound],
+    served: &[(ServiceKind, SocketAddr)],
     host: &HostFacts,
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<Arc<Context>> {
     let clock = Clock::start();
     let counters = Arc::new(Counters::default());
-    let networks = Networks { networks: origin_networks(&settings, host), own: own_endpoints(&settings, bound, host) };
+    let networks = Networks { networks: origin_networks(&settings, host), own: own_endpoints(&settings, served, host) };
     let store = Store::new(
         StoreSettings {
             policy: settings.policy,
@@ -127,6 +135,8 @@ fn assemble(
         admission: Admission::of_handshakes(settings.handshakes_max, settings.handshakes_per_client_max),
         proxied: Admission::of_http(settings.http_connections_max, settings.http_connections_per_client_max),
         ports: PortPool::new(settings.source_ports.clone()),
+        udp: Udp::default(),
+        ways: Ways::default(),
         reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),
         usual_chunk_size: AtomicU32::new(CHUNK_SIZE),
         settings,
@@ -150,12 +160,16 @@ fn origin_networks(settings: &Settings, host: &HostFacts) -> Vec<IpNet> {
 }
 
 /// Every address at which this balancer itself is reached: a wildcard means each of the host's.
-fn own_endpoints(settings: &Settings, bound: &[Bound], host: &HostFacts) -> Vec<(Transport, SocketAddr)> {
+fn own_endpoints(
+    settings: &Settings,
+    served: &[(ServiceKind, SocketAddr)],
+    host: &HostFacts,
+) -> Vec<(Transport, SocketAddr)> {
     let api = settings.system_api;
     let everywhere = host.addresses.iter().filter(|_| api.ip().is_unspecified());
     let everywhere = everywhere.map(|a| SocketAddr::new(a.ip, api.port()));
-    let all = bound.iter().map(|b| b.address).chain([api]).chain(everywhere);
-    all.map(|a| (Transport::Tcp, a)).collect()
+    let served = served.iter().map(|(kind, address)| (Transport::of(*kind), *address));
+    served.chain([api].into_iter().chain(everywhere).map(|a| (Transport::Tcp, a))).collect()
 }
 
 /// Largest segment that fits every interface, when they differ: a client must not send what the way to the origin does

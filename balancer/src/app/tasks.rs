@@ -3,7 +3,7 @@
 use crate::api::Api;
 use crate::api::access::Access;
 use crate::offload::{EventSource, Offload, neighbours};
-use crate::slowpath::{self, Bound, Context};
+use crate::slowpath::{self, Bound, Context, udp};
 use crate::tls;
 use anyhow::Context as _;
 use std::sync::Arc;
@@ -21,12 +21,15 @@ const TICK_EVERY: Duration = Duration::from_millis(250);
 pub async fn start(
     ctx: &Arc<Context>,
     access: Access,
-    bound: Vec<Bound>,
+    (bound, datagrams): (Vec<Bound>, Vec<Arc<udp::Listener>>),
     stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<JoinHandle<()>> {
     let api = serve_api(ctx, access, stopped.clone()).await?;
     for listener in bound {
         tokio::spawn(slowpath::serve(ctx.clone(), listener, stopped.clone()));
+    }
+    for listener in datagrams {
+        tokio::spawn(udp::serve(ctx.clone(), listener, stopped.clone()));
     }
     tokio::spawn(scan(ctx.clone()));
     tokio::spawn(tick(ctx.clone()));

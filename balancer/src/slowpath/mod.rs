@@ -18,10 +18,13 @@ mod pipe;
 mod ports;
 pub mod provoke;
 mod relay;
+mod rtc;
 mod rtmp;
 mod rtsp;
 pub mod socket;
+mod srt;
 mod syn;
+pub mod udp;
 mod visitor;
 mod wire;
 
@@ -33,7 +36,7 @@ use crate::auth::Authorizer;
 use crate::config::Settings;
 use crate::counters::Counters;
 use crate::live::Live;
-use crate::offload::Offload;
+use crate::offload::{Offload, Ways};
 use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
 use crate::store::{Clock, Store};
@@ -42,6 +45,7 @@ use crate::tls::Tls;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::time::Duration;
+use udp::Udp;
 
 /// What every connection works with.
 pub struct Context {
@@ -58,6 +62,9 @@ pub struct Context {
     /// Answers what is not spliced.
     pub proxy: Arc<Proxy>,
     pub ports: Arc<PortPool>,
+    pub udp: Udp,
+    /// By which way origins are reached.
+    pub ways: Ways,
     pub admission: Arc<Admission>,
     /// Connections that the proxy answers.
     pub proxied: Arc<Admission>,

@@ -215,7 +215,7 @@ fn record(c: &Connection, origin: &OriginLeg, source: SocketAddr) -> Option<Flow
 }
 
 /// The address that the host uses towards `target`: a UDP connect asks the routing table and sends nothing.
-fn own_address(target: SocketAddr) -> io::Result<IpAddr> {
+pub fn own_address(target: SocketAddr) -> io::Result<IpAddr> {
     let any: SocketAddr = if target.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
     let probe = UdpSocket::bind(any)?;
     probe.connect(target)?;

@@ -14,6 +14,7 @@
 
 mod netlink;
 mod roster;
+mod ways;
 
 use super::Offload;
 use netlink::{Netlink, News};
@@ -25,6 +26,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::time::MissedTickBehavior;
+pub use ways::{Way, Ways};
 
 /// How long a lost notification may matter.
 const DUMP_EVERY: Duration = Duration::from_secs(5);

@@ -110,6 +110,43 @@ impl Netlink {
         self.manage(address).await
     }
 
+    /// How packets to `host` leave.
+    pub async fn route(&self, host: IpAddr) -> anyhow::Result<Route> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = if host.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 };
+        message.header.destination_prefix_length = if host.is_ipv4() { 32 } else { 128 };
+        let destination = match host {
+            IpAddr::V4(a) => RouteAddress::Inet(a),
+            IpAddr::V6(a) => RouteAddress::Inet6(a),
+        };
+        message.attributes.push(RouteAttribute::Destination(destination));
+        let mut found = None;
+        let asked = self.ask(RouteNetlinkMessage::GetRoute(message), NLM_F_ACK, |answer| {
+            if let RouteNetlinkMessage::NewRoute(route) = answer {
+                found = Route::of(&route.attributes, host);
+            }
+        });
+        asked.await.with_context(|| format!("no route to {host}"))?;
+        found.with_context(|| format!("no route to {host} leaves by an interface"))
+    }
+
+    /// The MAC of an interface; zeros when it has none.
+    pub async fn own_mac(&self, ifindex: u32) -> anyhow::Result<Mac> {
+        let mut mac = None;
+        let mut message = LinkMessage::default();
+        message.header.index = ifindex;
+        let asked = self.ask(RouteNetlinkMessage::GetLink(message), NLM_F_ACK, |answer| {
+            if let RouteNetlinkMessage::NewLink(link) = answer {
+                mac = link.attributes.into_iter().find_map(|a| match a {
+                    LinkAttribute::Address(bytes) => Mac::try_from(bytes.as_slice()).ok(),
+                    _ => None,
+                });
+            }
+        });
+        asked.await.with_context(|| format!("there is no interface number {ifindex}"))?;
+        Ok(mac.unwrap_or_default())
+    }
+
     pub async fn interface_name(&self, ifindex: u32) -> String {
         let mut name = None;
         let mut message = LinkMessage::default();
@@ -189,6 +226,32 @@ fn entry(message: &NeighbourMessage) -> Option<Entry> {
     };
     let failed = header.state == NeighbourState::Failed;
     Some(Entry { address: Address { ifindex: header.ifindex, ip: ip? }, mac, failed, upkeep })
+}
+
+/// The way of one packet.
+pub struct Route {
+    pub ifindex: u32,
+    /// The next hop: a gateway, or the host itself.
+    pub gateway: IpAddr,
+}
+
+impl Route {
+    fn of(attributes: &[RouteAttribute], host: IpAddr) -> Option<Self> {
+        let ifindex = attributes.iter().find_map(|a| match a {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        })?;
+        let gateway = attributes.iter().find_map(|a| match a {
+            RouteAttribute::Gateway(RouteAddress::Inet(a)) | RouteAttribute::Via(RouteVia::Inet(a)) => {
+                Some(IpAddr::V4(*a))
+            }
+            RouteAttribute::Gateway(RouteAddress::Inet6(a)) | RouteAttribute::Via(RouteVia::Inet6(a)) => {
+                Some(IpAddr::V6(*a))
+            }
+            _ => None,
+        });
+        Some(Self { ifindex, gateway: gateway.unwrap_or(host) })
+    }
 }
 
 /// The gateway of a route, or of each of its ways. `ifindex` is that of the way that the attributes belong to.

@@ -1,0 +1,354 @@
+//! One client's conversation with one origin, carried by user space until the kernel has it, or for good.
+
+use super::super::Context;
+use super::super::ports::PortLease;
+use super::{Leg, Listener, farewell};
+use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol, Role};
+use crate::live::ResetOrder;
+use crate::offload::{Datagrams, SpliceError, Way};
+use crate::placement::Placement;
+use crate::recognize::StreamKey;
+use balancer_common::abi::{FlowFlags, FlowKey, Reason, Track};
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::net::UdpSocket;
+use tracing::{debug, info};
+
+/// How often counts are shown, silence is looked for and the kernel is tried.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// Looks without success after which a flow is relayed for good.
+const TRIES_MAX: u32 = 40;
+/// Datagrams that were on their way to the socket when the kernel took over come within this time.
+const LEAVE_AFTER: Duration = Duration::from_millis(500);
+/// After the last word: it may be said twice.
+const LAST_WORD_LINGER: Duration = Duration::from_secs(1);
+const BATCH_MAX: usize = 64;
+const DATAGRAM_BYTES_MAX: usize = 65_535;
+
+/// Whose flow it is, and what its protocol knows.
+pub struct Spec {
+    pub client: SocketAddr,
+    pub key: Arc<StreamKey>,
+    pub role: Role,
+    pub protocol: Protocol,
+    pub placement: Placement,
+    /// See [`Datagrams::tags`].
+    pub tags: (u32, u32),
+    /// After such a datagram the conversation is over.
+    pub is_last: fn(&[u8]) -> bool,
+    pub idle_timeout: Duration,
+}
+
+pub struct Flow {
+    ctx: Arc<Context>,
+    listener: Arc<Listener>,
+    spec: Spec,
+    socket: UdpSocket,
+    source: SocketAddr,
+    origin: SocketAddr,
+    /// Goes to the table of live flows once the kernel has the flow.
+    port: Mutex<Option<PortLease>>,
+    id: FlowId,
+    reset: Arc<ResetOrder>,
+    /// Datagrams and bytes of each direction that the record does not show yet.
+    to_origin: Moved,
+    to_client: Moved,
+    /// The last word has been said.
+    over: AtomicBool,
+    began: Instant,
+    /// Milliseconds after that.
+    active_ms: AtomicU64,
+}
+
+#[derive(Default)]
+struct Moved {
+    datagrams: AtomicU64,
+    bytes: AtomicU64,
+}
+
+impl Moved {
+    fn add(&self, bytes: usize) {
+        self.datagrams.fetch_add(1, Relaxed);
+        self.bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    fn take(&self) -> (u64, u64) {
+        (self.datagrams.swap(0, Relaxed), self.bytes.swap(0, Relaxed))
+    }
+}
+
+impl Flow {
+    /// Relays from now on. An earlier flow of the same client ends.
+    pub fn open(ctx: &Arc<Context>, listener: &Arc<Listener>, spec: Spec, leg: Leg) -> Arc<Self> {
+        let reset = Arc::new(ResetOrder::default());
+        for key in [FlowKey::udp(spec.client, listener.address), FlowKey::udp(leg.origin, leg.port.source())] {
+            key.into_iter().for_each(|key| ctx.live.forget_leg(key));
+        }
+        let record = record(ctx, listener, &spec, (leg.port.source(), leg.origin));
+        let id = ctx.live.open(record, reset.clone());
+        let flow = Arc::new(Self {
+            ctx: ctx.clone(),
+            listener: listener.clone(),
+            spec,
+            socket: leg.socket,
+            source: leg.port.source(),
+            origin: leg.origin,
+            port: Mutex::new(Some(leg.port)),
+            id,
+            reset,
+            to_origin: Moved::default(),
+            to_client: Moved::default(),
+            over: AtomicBool::new(false),
+            began: Instant::now(),
+            active_ms: AtomicU64::new(0),
+        });
+        if let Some(earlier) = ctx.udp.insert(flow.clone()) {
+            earlier.reset.give();
+        }
+        tokio::spawn(live(flow.clone()));
+        flow
+    }
+
+    /// By whom it is found.
+    pub fn key(&self) -> (SocketAddr, SocketAddr) {
+        (self.spec.client, self.listener.address)
+    }
+
+    pub fn spec(&self) -> &Spec {
+        &self.spec
+    }
+
+    /// Passes a datagram of the client's on; `false` when the conversation is over and it must be somebody else's.
+    pub fn from_client(&self, datagram: &[u8]) -> bool {
+        if self.over.load(Relaxed) && !(self.spec.is_last)(datagram) {
+            return false;
+        }
+        // What cannot be sent is lost, as datagrams are.
+        if self.socket.try_send(datagram).is_ok() {
+            self.moved(&self.to_origin, datagram);
+        }
+        true
+    }
+
+    fn from_origin(&self, datagram: &[u8]) {
+        if self.listener.socket.try_send_to(datagram, self.spec.client).is_ok() {
+            self.moved(&self.to_client, datagram);
+        }
+    }
+
+    fn moved(&self, direction: &Moved, datagram: &[u8]) {
+        direction.add(datagram.len());
+        self.active_ms.store(self.began.elapsed().as_millis() as u64, Relaxed);
+        if (self.spec.is_last)(datagram) {
+            self.over.store(true, Relaxed);
+        }
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.active_ms.load(Relaxed)))
+    }
+
+    /// Passes on what has come from the origin.
+    fn drain(&self, buffer: &mut [u8]) {
+        for _ in 0..BATCH_MAX {
+            match self.socket.try_recv(buffer) {
+                Ok(len) => self.from_origin(&buffer[..len]),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
+                // The word of an ICMP error about an earlier datagram.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Writes both halves. From then on the kernel forwards, and this is only for what was on its way.
+    fn install(&self, way: &Way) -> Result<(), SpliceError> {
+        let Some(offload) = &self.ctx.offload else { return Err(SpliceError::Off) };
+        let (client, vip) = self.key();
+        let key = FlowKey::udp(client, vip).ok_or(SpliceError::Family)?;
+        let arrival = offload.arrival(key).ok_or(SpliceError::Unseen(client))?;
+        let publishes = if self.spec.role == Role::Publish { FlowFlags::PUBLISH } else { 0 };
+        let datagrams = Datagrams {
+            client,
+            vip,
+            source: self.source,
+            origin_address: self.origin,
+            flags: (self.spec.protocol.number() << FlowFlags::SERVICE_SHIFT) | publishes,
+            origin: self.spec.placement.origin,
+            origin_generation: self.spec.placement.generation,
+            stream: self.spec.placement.stream,
+            tags: self.spec.tags,
+            client_track: Track::from(arrival),
+            origin_track: way.track,
+        };
+        let (to_origin, to_client) = datagrams.halves()?;
+        offload.splice(&to_origin, &to_client, false)?;
+        self.ctx.live.spliced(self.id, to_origin.ingress, to_client.ingress);
+        self.ctx.live.update(self.id, |record| {
+            record.path = Path::Kernel;
+            record.state = FlowState::Spliced;
+        });
+        self.ctx.counters.count(Reason::SplicedArmed);
+        info!(%client, origin = %self.spec.placement.origin_id, "in the kernel");
+        Ok(())
+    }
+
+    /// Carries what was moved into the record.
+    fn show(&self) {
+        let (forth, back) = (self.to_origin.take(), self.to_client.take());
+        if forth.0 + back.0 == 0 {
+            return;
+        }
+        self.ctx.live.relayed(forth, back);
+        let now = self.ctx.now();
+        self.ctx.live.update(self.id, |record| {
+            record.to_origin.packets += forth.0;
+            record.to_origin.bytes += forth.1;
+            record.to_client.packets += back.0;
+            record.to_client.bytes += back.1;
+            record.active_at = now;
+        });
+    }
+}
+
+fn record(ctx: &Context, listener: &Listener, spec: &Spec, (source, origin): (SocketAddr, SocketAddr)) -> FlowRecord {
+    let now = ctx.now();
+    FlowRecord {
+        client: spec.client,
+        announced: None,
+        vip: listener.address,
+        origin: spec.placement.origin,
+        origin_generation: spec.placement.generation,
+        origin_id: spec.placement.origin_id.clone(),
+        origin_address: origin,
+        source,
+        protocol: spec.protocol,
+        role: spec.role,
+        stream: spec.key.clone(),
+        stream_index: spec.placement.stream,
+        path: Path::Relay,
+        state: FlowState::Relaying,
+        to_origin: Counter::default(),
+        to_client: Counter::default(),
+        made_at: now,
+        active_at: now,
+    }
+}
+
+/// Why user space lets a flow go.
+enum Left {
+    ToKernel,
+    Over,
+    Idle,
+    Reset,
+}
+
+async fn live(flow: Arc<Flow>) {
+    let left = tokio::select! {
+        left = carry(&flow) => left,
+        () = flow.reset.given() => Left::Reset,
+    };
+    flow.show();
+    flow.ctx.udp.remove(&flow);
+    let client = flow.spec.client;
+    match left {
+        Left::ToKernel => {
+            let port = flow.port.lock().unwrap_or_else(PoisonError::into_inner).take();
+            return flow.ctx.live.left(flow.id, FlowKey::udp(client, flow.listener.address), port);
+        }
+        Left::Over => debug!(%client, "flow over"),
+        Left::Idle => info!(%client, "idle"),
+        Left::Reset => {
+            let record = record(&flow.ctx, &flow.listener, &flow.spec, (flow.source, flow.origin));
+            farewell::say(&flow.ctx, &record, flow.spec.tags);
+        }
+    }
+    flow.ctx.live.close(flow.id);
+}
+
+async fn carry(flow: &Flow) -> Left {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    let mut tries = Tries::default();
+    loop {
+        tokio::select! {
+            readable = flow.socket.readable() => {
+                if readable.is_err() {
+                    return Left::Over;
+                }
+                flow.drain(&mut buffer);
+                tokio::task::yield_now().await;
+            }
+            _ = look.tick() => {
+                flow.show();
+                if let Some(left) = ended(flow) {
+                    return left;
+                }
+                if tries.is_due(flow) && tries.again(flow).await {
+                    return leave(flow, &mut buffer).await;
+                }
+            }
+        }
+    }
+}
+
+fn ended(flow: &Flow) -> Option<Left> {
+    let silent = flow.silent_for();
+    if flow.over.load(Relaxed) && silent >= LAST_WORD_LINGER {
+        return Some(Left::Over);
+    }
+    (silent >= flow.spec.idle_timeout).then_some(Left::Idle)
+}
+
+/// What was on its way still goes by the socket.
+async fn leave(flow: &Flow, buffer: &mut [u8]) -> Left {
+    let until = tokio::time::Instant::now() + LEAVE_AFTER;
+    while let Ok(Ok(())) = tokio::time::timeout_at(until, flow.socket.readable()).await {
+        flow.drain(buffer);
+        tokio::task::yield_now().await;
+    }
+    Left::ToKernel
+}
+
+/// Attempts to give the flow to the kernel.
+#[derive(Default)]
+struct Tries {
+    failed: u32,
+    way: Option<Way>,
+}
+
+impl Tries {
+    fn is_due(&self, flow: &Flow) -> bool {
+        flow.ctx.offload.is_some() && self.failed < TRIES_MAX && !flow.over.load(Relaxed)
+    }
+
+    async fn again(&mut self, flow: &Flow) -> bool {
+        if self.way.is_none() {
+            self.way = flow.ctx.ways.to(flow.origin.ip()).await;
+        }
+        let unseen = SpliceError::Unseen(flow.origin);
+        match self.way.as_ref().map_or(Err(unseen), |way| flow.install(way)) {
+            Ok(()) => return true,
+            Err(SpliceError::Unseen(_)) if self.failed + 1 < TRIES_MAX => self.failed += 1,
+            Err(error) => {
+                self.failed = TRIES_MAX;
+                let reason = reason(&error);
+                flow.ctx.counters.count(reason);
+                let (number, help) = (reason as u32, reason.help());
+                debug!(client = %flow.spec.client, %error, reason = reason.label(), number, help, "relayed for good");
+            }
+        }
+        false
+    }
+}
+
+fn reason(error: &SpliceError) -> Reason {
+    match error {
+        SpliceError::Off => Reason::SpliceOff,
+        SpliceError::Family => Reason::SpliceFamily,
+        SpliceError::Unseen(_) | SpliceError::Interface(_) => Reason::SpliceUnseen,
+        SpliceError::NextHops | SpliceError::Map { .. } => Reason::SpliceMap,
+    }
+}
