@@ -122,7 +122,7 @@ impl Flow {
     }
 
     /// Passes a datagram of the client's on; `false` when the conversation is over and it must be somebody else's.
-    pub fn from_client(&self, datagram: &[u8]) -> bool {
+    pub fn pass_to_origin(&self, datagram: &[u8]) -> bool {
         if self.over.load(Relaxed) && !(self.spec.is_last)(datagram) {
             return false;
         }
@@ -133,7 +133,7 @@ impl Flow {
         true
     }
 
-    fn from_origin(&self, datagram: &[u8]) {
+    fn pass_to_client(&self, datagram: &[u8]) {
         if self.listener.socket.try_send_to(datagram, self.spec.client).is_ok() {
             self.moved(&self.to_client, datagram);
         }
@@ -155,7 +155,7 @@ impl Flow {
     fn drain(&self, buffer: &mut [u8]) {
         for _ in 0..BATCH_MAX {
             match self.socket.try_recv(buffer) {
-                Ok(len) => self.from_origin(&buffer[..len]),
+                Ok(len) => self.pass_to_client(&buffer[..len]),
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => return,
                 // The word of an ICMP error about an earlier datagram.
                 Err(_) => {}

@@ -86,7 +86,7 @@ fn take(ctx: &Arc<Context>, listener: &Arc<Listener>, buffer: &mut [u8], stoppin
 
 fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, datagram: &[u8], stopping: bool) {
     if let Some(flow) = ctx.udp.flow(from, listener.address) {
-        if flow.from_client(datagram) {
+        if flow.pass_to_origin(datagram) {
             return;
         }
     } else if super::farewell::stray(ctx, listener, from, datagram) {
