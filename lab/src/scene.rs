@@ -9,7 +9,7 @@ use crate::origin::rtsp::{RTSP_PORT, RtspOrigin};
 use crate::origin::srt::{SRT_PORT, SrtOrigin};
 use crate::origin::{Heartbeat, NginxOrigin, NodeMedia, Registrar};
 use crate::plan::Plan;
-use crate::rtc::{RTC_PORT, RtcOrigin, RtcRole};
+use crate::srt_lite::{SrtLite, SrtManners};
 use crate::synthetic::{Manners, SyntheticOrigin};
 use crate::transfer::{Endpoint, Transfer};
 use crate::wait;
@@ -39,10 +39,11 @@ enum Servers {
     NodeMedia,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SrtServer {
+/// What speaks SRT on an origin's host.
+enum SrtServers {
     Real,
-    ByHand,
+    /// With these manners at the origin of that number.
+    Synthetic(fn(usize) -> SrtManners),
 }
 
 /// What is to be built.
@@ -52,8 +53,7 @@ pub struct Plot {
     manners: Manners,
     servers: Servers,
     rtsp: bool,
-    srt: Option<SrtServer>,
-    rtc: bool,
+    srt: Option<SrtServers>,
     api: bool,
     settings: Vec<Change>,
 }
@@ -67,7 +67,6 @@ impl Default for Plot {
             servers: Servers::Synthetic { web: None },
             rtsp: false,
             srt: None,
-            rtc: false,
             api: false,
             settings: Vec::new(),
         }
@@ -119,17 +118,12 @@ impl Plot {
 
     /// Real SRT servers, beside whatever else there is.
     pub fn srt(self) -> Self {
-        Self { srt: Some(SrtServer::Real), ..self }
+        Self { srt: Some(SrtServers::Real), ..self }
     }
 
-    /// SRT endpoints whose servers a test brings itself.
-    pub fn srt_by_hand(self) -> Self {
-        Self { srt: Some(SrtServer::ByHand), ..self }
-    }
-
-    /// WebRTC origins: their API, their media, and pages of what is published, beside RTMP.
-    pub fn rtc(self) -> Self {
-        Self { rtc: true, ..self }
+    /// Synthetic ones instead, which count; with manners by the number of the origin.
+    pub fn srt_lite(self, manners: fn(usize) -> SrtManners) -> Self {
+        Self { srt: Some(SrtServers::Synthetic(manners)), ..self }
     }
 
     /// Synthetic servers for the origins' own API, with nothing in them yet.
@@ -165,8 +159,8 @@ impl Plot {
             flv: Vec::new(),
             rtsp: Vec::new(),
             srt: Vec::new(),
+            srt_lite: Vec::new(),
             offers_srt: self.srt.is_some(),
-            rtc: Vec::new(),
             apis: Vec::new(),
             family,
             dc,
@@ -177,11 +171,13 @@ impl Plot {
             if self.rtsp {
                 scene.rtsp.push(RtspOrigin::start(&scene.dc, number)?);
             }
-            if self.srt == Some(SrtServer::Real) {
-                scene.srt.push(SrtOrigin::start(&scene.dc, number, family)?);
-            }
-            if self.rtc {
-                scene.rtc.push(RtcOrigin::start(&scene.dc, number, family)?);
+            match &self.srt {
+                Some(SrtServers::Real) => scene.srt.push(SrtOrigin::start(&scene.dc, number, family)?),
+                Some(SrtServers::Synthetic(manners)) => {
+                    let at = SocketAddr::new(scene.dc.origins[number].ip(family), SRT_PORT);
+                    scene.srt_lite.push(SrtLite::start(netns, at, manners(number))?);
+                }
+                None => {}
             }
             if self.api {
                 scene.apis.push(WebOrigin::start(netns, ORIGIN_API_PORT, WebManners::default())?);
@@ -204,8 +200,8 @@ pub struct Scene {
     pub flv: Vec<NodeMedia>,
     pub rtsp: Vec<RtspOrigin>,
     pub srt: Vec<SrtOrigin>,
+    pub srt_lite: Vec<SrtLite>,
     offers_srt: bool,
-    pub rtc: Vec<RtcOrigin>,
     pub apis: Vec<WebOrigin>,
     pub family: Family,
     pub dc: DataCentre,
@@ -230,12 +226,6 @@ impl Scene {
     /// What clients ask for.
     pub fn http_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http())
-    }
-
-    /// Where WHIP or WHEP for a stream of the application `live` goes.
-    pub fn rtc_url(&self, role: RtcRole, stream: &str) -> String {
-        let api = SocketAddr::new(self.dc.vip(self.family), ORIGIN_API_PORT);
-        format!("http://{api}{}", role.path("live", stream))
     }
 
     /// A client that says what a test wants it to say.
@@ -266,15 +256,13 @@ impl Scene {
 
     /// Registers an origin (again) with everything that its host serves.
     pub fn register(&mut self, number: usize) -> Result<()> {
-        let rtc = self.rtc.len() > number;
-        let http = rtc || [self.web.len(), self.nginx.len(), self.flv.len()].into_iter().any(|count| count > number);
-        let (rtsp, api) = (self.rtsp.len() > number, rtc || self.apis.len() > number);
+        let http = [self.web.len(), self.nginx.len(), self.flv.len()].into_iter().any(|count| count > number);
+        let (rtsp, api) = (self.rtsp.len() > number, self.apis.len() > number);
         let srt = self.offers_srt;
         let offer = |beat: Heartbeat| {
             let beat = if http { beat.http(HTTP_PORT) } else { beat };
             let beat = if rtsp { beat.rtsp(RTSP_PORT) } else { beat };
             let beat = if srt { beat.srt(SRT_PORT) } else { beat };
-            let beat = if rtc { beat.rtc(RTC_PORT) } else { beat };
             if api { beat.api(ORIGIN_API_PORT) } else { beat }
         };
         self.registrars[number] = Some(Registrar::offering(&self.dc, number, self.family, BEAT, offer)?);

@@ -1,10 +1,12 @@
 //! Load for measurements: many players of paced streams, one thread at each end so that the ends cost little and the
 //! same whatever is between them. Every frame carries the time it was sent at, by a clock that both ends share.
 
+mod datagrams;
 mod protocol;
 mod sink;
 mod source;
 
+pub use datagrams::{DatagramSink, DatagramSource};
 pub use protocol::Protocol;
 pub use sink::{Sink, idle, set_ups};
 pub use source::Source;

@@ -25,7 +25,6 @@ pub struct Heartbeat {
     pub api: Vec<String>,
     pub rtsp: Vec<String>,
     pub srt: Vec<String>,
-    pub rtc: Vec<String>,
 }
 
 impl Heartbeat {
@@ -44,7 +43,6 @@ impl Heartbeat {
             api: Vec::new(),
             rtsp: Vec::new(),
             srt: Vec::new(),
-            rtc: Vec::new(),
         }
     }
 
@@ -65,20 +63,14 @@ impl Heartbeat {
         Self { srt: vec![port.to_string()], ..self }
     }
 
-    /// As SRS writes it.
-    pub fn rtc(self, port: u16) -> Self {
-        Self { rtc: vec![format!("udp://0.0.0.0:{port}")], ..self }
-    }
-
     pub fn json(&self) -> String {
         let mut beat = serde_json::json!({
             "device_id": self.device_id, "ip": self.ip, "server": self.server, "service": self.service,
             "pid": self.pid, "rtmp": self.rtmp,
         });
         // What a server does not offer, it does not mention.
-        let udp = [("srt", &self.srt), ("rtc", &self.rtc)];
-        for (kind, endpoints) in [("http", &self.http), ("api", &self.api), ("rtsp", &self.rtsp)].into_iter().chain(udp)
-        {
+        let more = [("http", &self.http), ("api", &self.api), ("rtsp", &self.rtsp), ("srt", &self.srt)];
+        for (kind, endpoints) in more {
             if !endpoints.is_empty() {
                 beat[kind] = endpoints.clone().into();
             }

@@ -32,6 +32,8 @@ enum Kind {
     Macro,
     /// The same with players of HTTP-FLV
     Flv,
+    /// The same with players of SRT, by their datagrams
+    Srt,
     /// Requests for playlists and segments, against HAProxy and nginx
     Http,
 }
@@ -63,6 +65,9 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Kind::Flv) {
         players::flv()?.write()?;
+    }
+    if wanted(Kind::Srt) {
+        players::srt()?.write()?;
     }
     if wanted(Kind::Http) {
         requests::measure()?.write()?;

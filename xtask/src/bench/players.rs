@@ -30,29 +30,52 @@ const COLUMNS: [(&str, &str); 7] = [
     ("bytes copied", "relayed_bytes"),
 ];
 
+/// The same where nobody sends again what is lost, and nothing but streaming is measured.
+const DATAGRAM_COLUMNS: [(&str, &str); 5] = [
+    ("p50 µs", "latency_p50_us"),
+    ("p99 µs", "latency_p99_us"),
+    ("own CPU s/Gbit", "process_cpu_seconds_per_gbit"),
+    ("datagrams lost", "lost_datagrams"),
+    ("bytes copied", "relayed_bytes"),
+];
+
 const MACHINE_CPU: &str = "machine CPU s/Gbit";
 const ROUNDS: &str = "cpu_seconds_per_gbit_rounds";
 const ADDED: &str = "added_cpu_seconds_per_gbit";
 /// How much of what NAT adds to plain routing the kernel path may add.
 const DNAT_FACTOR_MAX: f64 = 1.2;
+/// Of what nginx adds when it forwards datagrams.
+const NGINX: &str = "nginx stream";
+const NGINX_SHARE_MAX: f64 = 0.2;
 
 pub fn rtmp() -> Result<Report> {
     let (machine, printed) = program::macro_bench("rtmp", "a hundred players of RTMP, several minutes")?;
-    report(machine, "macro", &printed)
+    report(machine, "macro", &COLUMNS, &printed, target)
 }
 
 pub fn flv() -> Result<Report> {
     let (machine, printed) = program::macro_bench("flv", "a hundred players of HTTP-FLV, two minutes and a half")?;
-    report(machine, "flv", &printed)
+    report(machine, "flv", &COLUMNS, &printed, target)
 }
 
-fn report(machine: Machine, name: &'static str, printed: &str) -> Result<Report> {
+pub fn srt() -> Result<Report> {
+    let (machine, printed) = program::macro_bench("srt", "a hundred players of SRT, two minutes")?;
+    report(machine, "srt", &DATAGRAM_COLUMNS, &printed, datagram_target)
+}
+
+fn report(
+    machine: Machine,
+    name: &'static str,
+    columns: &[(&'static str, &'static str)],
+    printed: &str,
+    target: fn(&[Way]) -> Option<String>,
+) -> Result<Report> {
     let ways: Vec<Way> = program::objects(printed)?.into_iter().map(Way).collect();
     if !ways.iter().any(|way| way.name() == ROUTED) {
         bail!("plain routing was not measured: nothing to compare with");
     }
     let row = |way: &Way| {
-        let figures = COLUMNS.iter().map(|(_, figure)| number(way.figure(figure)));
+        let figures = columns.iter().map(|(_, figure)| number(way.figure(figure)));
         let rounds = way.range(ROUNDS).map_or_else(|| number(None), |(least, most)| format!("{least:.2}–{most:.2}"));
         std::iter::once(way.title()).chain(figures).chain([rounds]).collect()
     };
@@ -77,7 +100,7 @@ fn report(machine: Machine, name: &'static str, printed: &str) -> Result<Report>
         name,
         json: ways.iter().map(|way| way.0.clone()).collect(),
         table: Table {
-            heads: std::iter::once("way").chain(COLUMNS.iter().map(|(head, _)| *head)).chain([MACHINE_CPU]).collect(),
+            heads: std::iter::once("way").chain(columns.iter().map(|(head, _)| *head)).chain([MACHINE_CPU]).collect(),
             rows: ways.iter().map(row).collect(),
         },
         remarks: target(&ways).into_iter().collect(),
@@ -98,6 +121,16 @@ fn target(ways: &[Way]) -> Option<String> {
     ))
 }
 
+fn datagram_target(ways: &[Way]) -> Option<String> {
+    let added = |name: &str| ways.iter().find(|way| way.name() == name)?.figure(ADDED);
+    let (own, nginx) = (added(KERNEL)?, added(NGINX)?);
+    let met = if own <= NGINX_SHARE_MAX * nginx { "met" } else { "missed" };
+    Some(format!(
+        "Target: the kernel path adds at most {NGINX_SHARE_MAX} of the CPU that {NGINX} adds to plain routing. It adds \
+         {own:.3} CPU-seconds a Gbit, {NGINX} {nginx:.3}: {met}."
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,7 +142,7 @@ mod tests {
                        {\"way\":\"balancer (kernel)\",\"latency_p50_us\":51.5,\"process_cpu_seconds_per_gbit\":0.25,\
                         \"cpu_seconds_per_gbit_rounds\":[0.75,1.25,0.5]}\n\
                        {\"way\":\"HAProxy\",\"skipped\":\"not installed\"}\n";
-        let report = report(machine::describe(), "macro", printed).expect("well formed");
+        let report = report(machine::describe(), "macro", &COLUMNS, printed, target).expect("well formed");
         assert_eq!(report.table.rows[1][..4], ["balancer (kernel)", "51.5", "–", "0.250"]);
         assert_eq!(report.table.rows[1].last().map(String::as_str), Some("0.50–1.25"));
         assert_eq!(report.table.rows[2][0], "HAProxy (not installed)");
@@ -122,7 +155,17 @@ mod tests {
         let printed = "{\"way\":\"routed\",\"cpu_seconds_per_gbit_rounds\":[0.35,0.37]}\n\
                        {\"way\":\"nft DNAT\",\"added_cpu_seconds_per_gbit\":0.02}\n\
                        {\"way\":\"balancer (kernel)\",\"added_cpu_seconds_per_gbit\":0.03}\n";
-        let report = report(machine::describe(), "flv", printed).expect("well formed");
+        let report = report(machine::describe(), "flv", &COLUMNS, printed, target).expect("well formed");
         assert!(report.remarks[0].contains("0.030 CPU-seconds a Gbit, NAT 0.020: missed"), "{:?}", report.remarks);
+    }
+
+    #[test]
+    fn datagrams_are_compared_with_nginx() {
+        let printed = "{\"way\":\"routed\"}\n{\"way\":\"nginx stream\",\"added_cpu_seconds_per_gbit\":0.5}\n\
+                       {\"way\":\"balancer (kernel)\",\"added_cpu_seconds_per_gbit\":0.05,\"lost_datagrams\":0}\n";
+        let report = report(machine::describe(), "srt", &DATAGRAM_COLUMNS, printed, datagram_target);
+        let report = report.expect("well formed");
+        assert!(report.remarks[0].contains("0.050 CPU-seconds a Gbit, nginx stream 0.500: met"), "{:?}", report.remarks);
+        assert_eq!(report.table.rows[2][4], "0.000");
     }
 }

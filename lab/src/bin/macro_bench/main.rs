@@ -1,12 +1,13 @@
 //! What forwarding costs, with everything else equal: the same hosts, the same links with the same offloads, the same
 //! load, and in the middle each contender in turn. JSON lines to standard output, the first with the circumstances;
-//! what is going on, to standard error. Arguments: `rtmp` (the default), `flv` or `http`, then parts of the names of
+//! what is going on, to standard error. Arguments: `rtmp` (the default), `flv`, `srt` or `http`, then parts of the names of
 //! the contenders that are to take part.
 //!
 //! Costs are those of the whole machine, endpoints included, so that nothing hides in softirqs; what is above plain
 //! routing is what the contender adds. Run it on a machine that does nothing else.
 
 mod costs;
+mod datagrams;
 mod middle;
 mod players;
 mod requests;
@@ -16,12 +17,13 @@ use balancer_lab::load::Protocol;
 
 fn main() -> Result<()> {
     let mut arguments: Vec<String> = std::env::args().skip(1).collect();
-    let kind = arguments.first().filter(|first| ["rtmp", "flv", "http"].contains(&first.as_str())).cloned();
+    let kind = arguments.first().filter(|first| ["rtmp", "flv", "srt", "http"].contains(&first.as_str())).cloned();
     if kind.is_some() {
         arguments.remove(0);
     }
     match kind.as_deref() {
         Some("http") => requests::measure(&arguments),
+        Some("srt") => datagrams::measure(&arguments),
         Some("flv") => players::measure(Protocol::Flv, &arguments),
         _ => players::measure(Protocol::Rtmp, &arguments),
     }

@@ -4,6 +4,8 @@ use crate::costs::{Costs, MemoryUse};
 use anyhow::Result;
 use balancer_lab::balancer::{Balancer, RTMP_PORT, Settings, binary};
 use balancer_lab::data_centre::DataCentre;
+use balancer_lab::host;
+use balancer_lab::origin::srt::SRT_PORT;
 use balancer_lab::process::Process;
 use balancer_lab::requirements::is_on_path;
 use std::net::{SocketAddr, TcpStream};
@@ -51,10 +53,11 @@ pub fn no_program(program: &str) -> Option<String> {
     (!is_on_path(program)).then(|| format!("no {program}: apt-get install {program}"))
 }
 
-pub fn dnat(dc: &DataCentre, vip: SocketAddr, origin: SocketAddr) -> Result<Middle> {
+/// Of `tcp` or `udp`.
+pub fn dnat(dc: &DataCentre, transport: &str, vip: SocketAddr, origin: SocketAddr) -> Result<Middle> {
     dc.lb.nft(&format!(
         "table ip nat {{\nchain prerouting {{\ntype nat hook prerouting priority dstnat\n\
-         ip daddr {} tcp dport {} dnat to {origin}\n}}\n}}\n",
+         ip daddr {} {transport} dport {} dnat to {origin}\n}}\n}}\n",
         vip.ip(),
         vip.port()
     ))?;
@@ -66,7 +69,11 @@ pub fn balancer(dc: &DataCentre, origin: SocketAddr, xdp_mode: &'static str) -> 
     let mut settings = Settings { xdp_mode, ..Settings::of(dc) };
     // All clients have one address here.
     settings.config.push_str("handshakes_per_client_max = 10000\n");
-    let port = if origin.port() == RTMP_PORT { "PROXY_DEFAULT_BACKEND_RTMP" } else { "PROXY_DEFAULT_BACKEND_HTTP" };
+    let port = match origin.port() {
+        RTMP_PORT => "PROXY_DEFAULT_BACKEND_RTMP",
+        SRT_PORT => "PROXY_DEFAULT_BACKEND_SRT",
+        _ => "PROXY_DEFAULT_BACKEND_HTTP",
+    };
     settings.environment.extend([
         ("PROXY_DEFAULT_BACKEND_ENABLED".into(), "on".into()),
         ("PROXY_DEFAULT_BACKEND_IP".into(), origin.ip().to_string()),
@@ -91,6 +98,17 @@ pub fn nginx(dc: &DataCentre, vip: SocketAddr, modules: &str, sections: &str) ->
     proxy(dc, vip, "nginx", &configuration, &["-c"])
 }
 
+/// The same for datagrams.
+pub fn nginx_udp(dc: &DataCentre, vip: SocketAddr, modules: &str, sections: &str) -> Result<Middle> {
+    let configuration = format!("{modules}\n{}{sections}\n", nginx_globals(dc, "proxy"));
+    let mut process = launch(dc, "nginx", &configuration, &["-c"])?;
+    let port = vip.port();
+    process.wait_ready("nginx to listen", START_WITHIN, || {
+        host::udp_sockets(&dc.lb, port..=port).is_ok_and(|sockets| sockets > 0)
+    })?;
+    Ok(Middle::Proxy(process))
+}
+
 /// What every nginx here begins with: one process in the foreground, nothing outside of the data centre's folder.
 pub fn nginx_globals(dc: &DataCentre, name: &str) -> String {
     let d = dc.directory().display();
@@ -112,15 +130,19 @@ pub fn nginx_http(dc: &DataCentre, name: &str) -> String {
 }
 
 fn proxy(dc: &DataCentre, vip: SocketAddr, program: &str, configuration: &str, flags: &[&str]) -> Result<Middle> {
-    let file = dc.directory().join(format!("{program}.conf"));
-    std::fs::write(&file, configuration)?;
-    let mut process = Process::start(&dc.lb, dc.directory(), program, program, |command| {
-        command.args(flags).arg(&file);
-    })?;
+    let mut process = launch(dc, program, configuration, flags)?;
     let from = &dc.clients[0].netns;
     process.wait_ready(&format!("{program} to listen"), START_WITHIN, || {
         let connected = from.run(|| TcpStream::connect_timeout(&vip, Duration::from_secs(1)).is_ok());
         connected.unwrap_or(false)
     })?;
     Ok(Middle::Proxy(process))
+}
+
+fn launch(dc: &DataCentre, program: &str, configuration: &str, flags: &[&str]) -> Result<Process> {
+    let file = dc.directory().join(format!("{program}.conf"));
+    std::fs::write(&file, configuration)?;
+    Process::start(&dc.lb, dc.directory(), program, program, |command| {
+        command.args(flags).arg(&file);
+    })
 }

@@ -8,7 +8,7 @@ use balancer_lab::net::Netns;
 use std::net::SocketAddr;
 use std::path::Path;
 
-const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+pub const STREAM_MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contender {
@@ -71,7 +71,7 @@ impl Contender {
         let server = format!("  server origin {origin}");
         match self {
             Self::Routed => Ok(Middle::Nothing),
-            Self::Dnat => middle::dnat(dc, vip, origin),
+            Self::Dnat => middle::dnat(dc, "tcp", vip, origin),
             Self::Kernel => middle::balancer(dc, origin, "native"),
             Self::Relay => middle::balancer(dc, origin, "off"),
             Self::HaproxyTcp => middle::haproxy(dc, vip, "", "tcp", &server),

@@ -2,7 +2,7 @@
 //! routing.
 
 use crate::costs::{self, Costs, MemoryUse, quantile};
-use balancer_lab::load::{Delivered, Protocol, Shape};
+use balancer_lab::load::{Delivered, Shape};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -35,6 +35,8 @@ pub struct Sample {
     latency_p50_us: f64,
     latency_p99_us: f64,
     relayed_bytes: Option<f64>,
+    /// Datagrams, where nobody sends them again.
+    pub lost: Option<u64>,
     /// CPUs that something else kept busy just before: what the round may be wrong by.
     busy_beforehand: f64,
 }
@@ -51,6 +53,7 @@ impl Sample {
             latency_p50_us: quantile(&latencies, 0.5) / 1e3,
             latency_p99_us: quantile(&latencies, 0.99) / 1e3,
             relayed_bytes,
+            lost: None,
             busy_beforehand,
         }
     }
@@ -99,6 +102,7 @@ impl Figures {
             "added_latency_p50_us": added(|s| s.latency_p50_us),
             "added_latency_p99_us": added(|s| s.latency_p99_us),
             "busy_cpus_beforehand": self.median(|s| s.busy_beforehand),
+            "lost_datagrams": self.samples.iter().filter_map(|s| s.lost).max(),
             "relayed_bytes": self.samples.iter().filter_map(|s| s.relayed_bytes).reduce(f64::max),
         });
         if let Some(set_ups) = &self.set_ups {
@@ -134,12 +138,9 @@ impl Memory {
 }
 
 /// What holds for all of them.
-pub fn circumstances(protocol: Protocol, shape: Shape, rounds: usize, window: Duration) -> Value {
+pub fn circumstances(protocol: &str, shape: Shape, rounds: usize, window: Duration) -> Value {
     let mut all = costs::circumstances();
-    all["protocol"] = json!(match protocol {
-        Protocol::Rtmp => "RTMP",
-        Protocol::Flv => "FLV over HTTP, a body that ends with its connection",
-    });
+    all["protocol"] = json!(protocol);
     all["players"] = json!(shape.players);
     all["bits_per_second_each"] = json!(shape.bits_per_second_each());
     all["burst_bytes"] = json!(shape.frame_bytes);

@@ -1,7 +1,7 @@
 //! A hundred players of live streams: what a Gbit, a play and an idle connection cost, and how long a message takes.
 
-mod contender;
-mod figures;
+pub mod contender;
+pub mod figures;
 
 use crate::costs;
 use anyhow::{Context, Result};
@@ -30,6 +30,10 @@ pub fn measure(protocol: Protocol, wanted: &[String]) -> Result<()> {
             figures.failed(&error);
         }
     });
+    let protocol = match protocol {
+        Protocol::Rtmp => "RTMP",
+        Protocol::Flv => "FLV over HTTP, a body that ends with its connection",
+    };
     let routed = all.iter().find(|(contender, _)| *contender == Contender::Routed).map(|(_, figures)| figures.clone());
     for (i, (_, figures)) in all.iter().enumerate() {
         let mut line = figures.json(routed.as_ref());
