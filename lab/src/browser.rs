@@ -63,15 +63,7 @@ impl Browser {
         let own = std::net::SocketAddr::new(host.ip(family), PORT);
         let page = page.map_or_else(|| format!("http://{own}/player.html"), str::to_owned);
         let url = format!("{page}?src={playlist}&report=http://{own}/report");
-        // A profile of its own for each: one that was killed may have left a lock.
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let profile = directory.join(format!("chromium{}", NUMBER.fetch_add(1, Relaxed)));
-        let process = Process::start(&host.netns, directory, "chromium", "chromium", |command| {
-            command.args(FLAGS).arg(format!("--user-data-dir={}", profile.display())).arg(url);
-            // It would look for a session bus and a home of its own.
-            command.env("HOME", directory).env_remove("DBUS_SESSION_BUS_ADDRESS");
-        })?;
-        Ok(Self { process, server })
+        Ok(Self { process: chromium(host, directory, &[], &url)?, server })
     }
 
     pub fn report(&self) -> Option<Report> {
@@ -88,6 +80,18 @@ impl Browser {
         })
         .with_context(|| format!("last report: {:?}\n{}", self.report(), self.process.tail()))
     }
+}
+
+/// Chromium on a host, on this page, with more flags.
+pub fn chromium(host: &Host, directory: &Path, flags: &[&str], url: &str) -> Result<Process> {
+    // A profile of its own for each: one that was killed may have left a lock.
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let profile = directory.join(format!("chromium{}", NUMBER.fetch_add(1, Relaxed)));
+    Process::start(&host.netns, directory, "chromium", "chromium", |command| {
+        command.args(FLAGS).args(flags).arg(format!("--user-data-dir={}", profile.display())).arg(url);
+        // It would look for a session bus and a home of its own.
+        command.env("HOME", directory).env_remove("DBUS_SESSION_BUS_ADDRESS");
+    })
 }
 
 fn parse(target: &str) -> Report {

@@ -36,6 +36,16 @@ impl Clip {
     }
 }
 
+/// Ten seconds of test picture in VP8, with a key frame every second: what `lab-rtc publish --ivf` takes.
+pub fn vp8_clip(directory: &Path) -> Result<PathBuf> {
+    let path = directory.join("clip.ivf");
+    let mut command = Command::new("ffmpeg");
+    command.args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-t", "10"]);
+    command.args(["-c:v", "libvpx", "-deadline", "realtime", "-cpu-used", "8", "-g", "25", "-b:v", "300k"]).arg(&path);
+    net::run(&mut command).context("encode the test clip for WebRTC with ffmpeg")?;
+    Ok(path)
+}
+
 /// Publishes the clip in a loop, in real time, until dropped; dials again when the connection ends, as an encoder does.
 pub struct Publisher {
     stop: Option<mpsc::Sender<()>>,

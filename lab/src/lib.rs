@@ -27,6 +27,7 @@ pub mod process;
 pub mod proxy_header;
 pub mod pump;
 pub mod requirements;
+pub mod rtc;
 pub mod rtmp_lite;
 pub mod rtsp_lite;
 pub mod scene;

@@ -3,7 +3,7 @@
 
 use crate::balancer::binary;
 use crate::origin::{node_media, srt};
-use crate::sys;
+use crate::{rtc, sys};
 use std::path::{Path, PathBuf};
 
 /// Debian's own, which has the bindings that Debian packages.
@@ -33,6 +33,10 @@ pub enum Need {
     Rtsp,
     /// libsrt and its tools.
     Srt,
+    /// The WebRTC origin and client of `lab/rtc`.
+    Rtc,
+    /// aiortc, which encodes and decodes.
+    Aiortc,
     /// A browser without a screen.
     Browser,
     /// The binary under test.
@@ -74,6 +78,8 @@ fn missing(need: Need) -> Option<String> {
             .err()
             .map(|error| error.to_string())
             .or_else(|| tools(&[("srt-live-transmit", "srt-tools libsrt1.5-gnutls"), ("ffmpeg", "ffmpeg")])),
+        Need::Rtc => rtc::binary().err().map(|error| error.to_string()),
+        Need::Aiortc => rtc::python().err().map(|error| error.to_string()),
         Need::Browser => tools(&[("chromium", "chromium")]),
         Need::Balancer => binary().err().map(|error| error.to_string()),
     }

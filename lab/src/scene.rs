@@ -9,6 +9,7 @@ use crate::origin::rtsp::{RTSP_PORT, RtspOrigin};
 use crate::origin::srt::{SRT_PORT, SrtOrigin};
 use crate::origin::{Heartbeat, NginxOrigin, NodeMedia, Registrar};
 use crate::plan::Plan;
+use crate::rtc::{RTC_PORT, RtcOrigin, RtcRole};
 use crate::srt_lite::{SrtLite, SrtManners};
 use crate::synthetic::{Manners, SyntheticOrigin};
 use crate::transfer::{Endpoint, Transfer};
@@ -54,6 +55,7 @@ pub struct Plot {
     servers: Servers,
     rtsp: bool,
     srt: Option<SrtServers>,
+    rtc: bool,
     api: bool,
     settings: Vec<Change>,
 }
@@ -67,6 +69,7 @@ impl Default for Plot {
             servers: Servers::Synthetic { web: None },
             rtsp: false,
             srt: None,
+            rtc: false,
             api: false,
             settings: Vec::new(),
         }
@@ -126,6 +129,11 @@ impl Plot {
         Self { srt: Some(SrtServers::Synthetic(manners)), ..self }
     }
 
+    /// WebRTC origins: their API, their media, and pages of what is published, beside RTMP.
+    pub fn rtc(self) -> Self {
+        Self { rtc: true, ..self }
+    }
+
     /// Synthetic servers for the origins' own API, with nothing in them yet.
     pub fn api(self) -> Self {
         Self { api: true, ..self }
@@ -161,6 +169,7 @@ impl Plot {
             srt: Vec::new(),
             srt_lite: Vec::new(),
             offers_srt: self.srt.is_some(),
+            rtc: Vec::new(),
             apis: Vec::new(),
             family,
             dc,
@@ -178,6 +187,9 @@ impl Plot {
                     scene.srt_lite.push(SrtLite::start(netns, at, manners(number))?);
                 }
                 None => {}
+            }
+            if self.rtc {
+                scene.rtc.push(RtcOrigin::start(&scene.dc, number, family)?);
             }
             if self.api {
                 scene.apis.push(WebOrigin::start(netns, ORIGIN_API_PORT, WebManners::default())?);
@@ -202,6 +214,7 @@ pub struct Scene {
     pub srt: Vec<SrtOrigin>,
     pub srt_lite: Vec<SrtLite>,
     offers_srt: bool,
+    pub rtc: Vec<RtcOrigin>,
     pub apis: Vec<WebOrigin>,
     pub family: Family,
     pub dc: DataCentre,
@@ -226,6 +239,12 @@ impl Scene {
     /// What clients ask for.
     pub fn http_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http())
+    }
+
+    /// Where WHIP or WHEP for a stream of the application `live` goes.
+    pub fn rtc_url(&self, role: RtcRole, stream: &str) -> String {
+        let api = SocketAddr::new(self.dc.vip(self.family), ORIGIN_API_PORT);
+        format!("http://{api}{}", role.path("live", stream))
     }
 
     /// A client that says what a test wants it to say.
@@ -256,13 +275,15 @@ impl Scene {
 
     /// Registers an origin (again) with everything that its host serves.
     pub fn register(&mut self, number: usize) -> Result<()> {
-        let http = [self.web.len(), self.nginx.len(), self.flv.len()].into_iter().any(|count| count > number);
-        let (rtsp, api) = (self.rtsp.len() > number, self.apis.len() > number);
+        let rtc = self.rtc.len() > number;
+        let http = rtc || [self.web.len(), self.nginx.len(), self.flv.len()].into_iter().any(|count| count > number);
+        let (rtsp, api) = (self.rtsp.len() > number, rtc || self.apis.len() > number);
         let srt = self.offers_srt;
         let offer = |beat: Heartbeat| {
             let beat = if http { beat.http(HTTP_PORT) } else { beat };
             let beat = if rtsp { beat.rtsp(RTSP_PORT) } else { beat };
             let beat = if srt { beat.srt(SRT_PORT) } else { beat };
+            let beat = if rtc { beat.rtc(RTC_PORT) } else { beat };
             if api { beat.api(ORIGIN_API_PORT) } else { beat }
         };
         self.registrars[number] = Some(Registrar::offering(&self.dc, number, self.family, BEAT, offer)?);

@@ -25,6 +25,7 @@ pub struct Heartbeat {
     pub api: Vec<String>,
     pub rtsp: Vec<String>,
     pub srt: Vec<String>,
+    pub rtc: Vec<String>,
 }
 
 impl Heartbeat {
@@ -43,6 +44,7 @@ impl Heartbeat {
             api: Vec::new(),
             rtsp: Vec::new(),
             srt: Vec::new(),
+            rtc: Vec::new(),
         }
     }
 
@@ -63,14 +65,20 @@ impl Heartbeat {
         Self { srt: vec![port.to_string()], ..self }
     }
 
+    /// As SRS writes it.
+    pub fn rtc(self, port: u16) -> Self {
+        Self { rtc: vec![format!("udp://0.0.0.0:{port}")], ..self }
+    }
+
     pub fn json(&self) -> String {
         let mut beat = serde_json::json!({
             "device_id": self.device_id, "ip": self.ip, "server": self.server, "service": self.service,
             "pid": self.pid, "rtmp": self.rtmp,
         });
         // What a server does not offer, it does not mention.
-        let more = [("http", &self.http), ("api", &self.api), ("rtsp", &self.rtsp), ("srt", &self.srt)];
-        for (kind, endpoints) in more {
+        let udp = [("srt", &self.srt), ("rtc", &self.rtc)];
+        for (kind, endpoints) in [("http", &self.http), ("api", &self.api), ("rtsp", &self.rtsp)].into_iter().chain(udp)
+        {
             if !endpoints.is_empty() {
                 beat[kind] = endpoints.clone().into();
             }

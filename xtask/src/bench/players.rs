@@ -165,7 +165,11 @@ mod tests {
                        {\"way\":\"balancer (kernel)\",\"added_cpu_seconds_per_gbit\":0.05,\"lost_datagrams\":0}\n";
         let report = report(machine::describe(), "srt", &DATAGRAM_COLUMNS, printed, datagram_target);
         let report = report.expect("well formed");
-        assert!(report.remarks[0].contains("0.050 CPU-seconds a Gbit, nginx stream 0.500: met"), "{:?}", report.remarks);
+        assert!(
+            report.remarks[0].contains("0.050 CPU-seconds a Gbit, nginx stream 0.500: met"),
+            "{:?}",
+            report.remarks
+        );
         assert_eq!(report.table.rows[2][4], "0.000");
     }
 }

@@ -8,6 +8,7 @@ pub mod fuzzer;
 mod linker;
 mod node;
 mod programs;
+mod python;
 pub mod toolchain;
 
 use anyhow::{Result, bail};
@@ -77,6 +78,7 @@ fn look(purpose: Purpose, loudness: Loudness) -> Vec<String> {
         let found = absent.is_empty().then(|| format!("all {} there", programs::count()));
         note("servers and clients for the tests", found, &programs::remedy(&absent));
         note("media server for FLV", node::find().map(|path| path.display().to_string()), node::REMEDY);
+        note("aiortc", python::find().map(|path| path.display().to_string()), python::REMEDY);
     }
     if purpose >= Purpose::Everything && fuzzer::possible() {
         note("cargo-fuzz", fuzzer::find().map(|path| path.display().to_string()), fuzzer::REMEDY);
@@ -92,6 +94,9 @@ fn mend(purpose: Purpose) -> Vec<String> {
     }
     if purpose >= Purpose::Lab && node::find().is_none() {
         report("media server for FLV", node::install());
+    }
+    if purpose >= Purpose::Lab && python::find().is_none() {
+        report("aiortc", python::install());
     }
     if toolchain::find().is_none() {
         report("eBPF compiler", toolchain::install());

@@ -5,6 +5,7 @@ use super::apt;
 use crate::repo;
 use anyhow::{Result, bail};
 use std::path::Path;
+use std::process::Command;
 
 enum Sign {
     /// On `PATH`.
@@ -19,6 +20,8 @@ enum Sign {
     Library(&'static str),
     /// A module of the system's own Python.
     Python(&'static str),
+    /// A module of the standard library, which a distribution may have cut off it.
+    StandardPython(&'static str),
 }
 
 struct Program {
@@ -30,7 +33,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
     Program { sign: Sign::Program(name), package }
 }
 
-const PROGRAMS: [Program; 30] = [
+const PROGRAMS: [Program; 31] = [
     // namespaces, loss, offloads
     program("ip", "iproute2"),
     program("ethtool", "ethtool"),
@@ -51,6 +54,7 @@ const PROGRAMS: [Program; 30] = [
     program("curl", "curl"),
     program("python3", "python3"),
     Program { sign: Sign::Python("gi"), package: "python3-gi" },
+    Program { sign: Sign::StandardPython("ensurepip"), package: "python3-venv" },
     Program { sign: Sign::Introspected("GstRtspServer-1.0.typelib"), package: "gir1.2-gst-rtsp-server-1.0" },
     program("node", "nodejs"),
     program("npm", "npm"),
@@ -99,6 +103,9 @@ impl Sign {
             Self::Gstreamer(plugin) => library_has("gstreamer-1.0", plugin),
             Self::Library(file) => library_has("", file),
             Self::Python(module) => Path::new("/usr/lib/python3/dist-packages").join(module).is_dir(),
+            Self::StandardPython(module) => {
+                repo::read(Command::new("python3").args(["-c", &format!("import {module}")])).is_some()
+            }
             Self::Introspected(library) => library_has("girepository-1.0", library),
         }
     }

@@ -23,7 +23,7 @@ impl Origin {
     pub fn answer(&mut self, request: &Request) -> Response {
         let response = match (request.method.as_str(), request.path().trim_end_matches('/')) {
             ("GET", "/lab/stats") => Response::new(200, JSON, self.stats().to_string()),
-            ("OPTIONS", path) if path.starts_with("/rtc/v1/") => Response::empty(204).with("Accept-Post", SDP),
+            ("OPTIONS", path) if path.starts_with("/rtc/v1/") => preflight(),
             ("POST", "/rtc/v1/whip") => self.offer(request, true),
             ("POST", "/rtc/v1/whep") => self.offer(request, false),
             ("POST", "/rtc/v1/publish") => self.json(request, true),
@@ -32,7 +32,8 @@ impl Origin {
             ("DELETE", "/rtc/v1/whip" | "/rtc/v1/whep") => self.delete(request),
             _ => Response::new(404, TEXT, "no such path"),
         };
-        response.with("Access-Control-Allow-Origin", "*").with("X-Lab", "origin")
+        let response = response.with("Access-Control-Allow-Origin", "*").with("X-Lab", "origin");
+        response.with("Access-Control-Expose-Headers", "Location, ETag, Link")
     }
 
     /// A stream that is published here is found by its path, as by players of other protocols.
@@ -166,6 +167,13 @@ impl Origin {
         let sessions: Vec<Value> = self.sessions.values().map(Session::report).collect();
         json!({ "sessions": sessions, "ended": self.ended, "strangers": self.strangers.report(), "made": self.made })
     }
+}
+
+/// What a browser asks before it sends an offer to another site (RFC 9725, section 4.2).
+fn preflight() -> Response {
+    let response = Response::empty(204).with("Accept-Post", SDP);
+    let response = response.with("Access-Control-Allow-Methods", "POST, PATCH, DELETE, OPTIONS");
+    response.with("Access-Control-Allow-Headers", "Content-Type, If-Match, Authorization")
 }
 
 /// Beside each candidate the same address by TCP, where nobody listens.
