@@ -16,6 +16,7 @@ use crate::offload::{self, Offload, Ways};
 use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
+use crate::rtc;
 use crate::slowpath::udp::Udp;
 use crate::slowpath::{self, Admission, Context, PortPool};
 use crate::store::{Clock, Store, StoreSettings};
@@ -126,15 +127,34 @@ fn assemble(
     });
     let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock));
     let authorizer = Arc::new(Authorizer::new(&settings, counters.clone()));
+    let ports = PortPool::new(settings.source_ports.clone());
+    let rtc = rtc::Sessions::new(rtc::Parts {
+        offload: offload.clone(),
+        store: store.clone(),
+        live: live.clone(),
+        ports: ports.clone(),
+        counters: counters.clone(),
+        clock,
+    });
+    let proxy = Proxy::new(
+        settings.clone(),
+        store.clone(),
+        live.clone(),
+        telemetry.clone(),
+        authorizer.clone(),
+        rtc.clone(),
+        clock,
+    );
     Ok(Arc::new(Context {
-        proxy: Proxy::new(settings.clone(), store.clone(), live.clone(), telemetry.clone(), authorizer.clone(), clock),
+        proxy,
         telemetry,
         facts,
         tls,
         authorizer,
         admission: Admission::of_handshakes(settings.handshakes_max, settings.handshakes_per_client_max),
         proxied: Admission::of_http(settings.http_connections_max, settings.http_connections_per_client_max),
-        ports: PortPool::new(settings.source_ports.clone()),
+        ports,
+        rtc,
         udp: Udp::default(),
         ways: Ways::default(),
         reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),

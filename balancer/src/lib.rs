@@ -20,6 +20,7 @@ pub mod proxy;
 pub mod recognize;
 pub mod reconcile;
 pub mod registry;
+pub mod rtc;
 pub mod slowpath;
 pub mod store;
 pub mod telemetry;

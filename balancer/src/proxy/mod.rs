@@ -33,6 +33,7 @@ use crate::config::Settings;
 use crate::goodbye::say_goodbye;
 use crate::live::Live;
 use crate::recognize::http::{Head, Via};
+use crate::rtc::Sessions;
 use crate::store::{Clock, Store};
 use crate::telemetry::{HttpKind, Telemetry};
 use balancer_common::abi::ServiceKind;
@@ -64,6 +65,8 @@ pub struct Proxy {
     pub live: Arc<Live>,
     pub telemetry: Arc<Telemetry>,
     pub authorizer: Arc<Authorizer>,
+    /// Told of what origins answer to offers.
+    pub rtc: Arc<Sessions>,
     pub clock: Clock,
     pub origins: Arc<Origins>,
     files: Option<Files>,
@@ -99,13 +102,14 @@ impl Proxy {
         live: Arc<Live>,
         telemetry: Arc<Telemetry>,
         authorizer: Arc<Authorizer>,
+        rtc: Arc<Sessions>,
         clock: Clock,
     ) -> Arc<Self> {
         let times = Times { connect: settings.connect_timeout, answer: ANSWER_TIME_MAX, idle: settings.idle_timeout };
         let files = settings.static_files.as_deref().map(Files::new);
         let origins = Origins::new(times, telemetry.clone());
         let questions = api::turns();
-        Arc::new(Self { origins, files, settings, store, live, telemetry, authorizer, clock, questions })
+        Arc::new(Self { origins, files, settings, store, live, telemetry, authorizer, rtc, clock, questions })
     }
 
     /// What a client of these settings may take its time for.

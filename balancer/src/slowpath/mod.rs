@@ -39,6 +39,7 @@ use crate::live::Live;
 use crate::offload::{Offload, Ways};
 use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
+use crate::rtc::Sessions;
 use crate::store::{Clock, Store};
 use crate::telemetry::{Facts, Telemetry};
 use crate::tls::Tls;
@@ -62,6 +63,7 @@ pub struct Context {
     /// Answers what is not spliced.
     pub proxy: Arc<Proxy>,
     pub ports: Arc<PortPool>,
+    pub rtc: Arc<Sessions>,
     pub udp: Udp,
     /// By which way origins are reached.
     pub ways: Ways,

@@ -8,6 +8,7 @@ use crate::live::Live;
 use crate::proxy::{Client, Handback, Intake, Judge, Proxy, Refused};
 use crate::recognize::http::{Head, Intent, Via, intent};
 use crate::registry::{Admission, Endpoints, Lease, Name, OriginSpec};
+use crate::rtc::Sessions;
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::{Facts, Form, Forwarded, InterfaceStatus, MapUsage, Telemetry};
 use balancer_common::abi::{Reason, ReasonCount, ServiceKind};
@@ -74,8 +75,9 @@ impl World {
         let store = Arc::new(Store::new(store, counters.clone()).unwrap());
         let live = Live::new(store.clone(), None, clock);
         let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), Arc::new(NoFacts), clock));
-        let authorizer = Arc::new(Authorizer::new(&settings, counters));
-        Self { proxy: Proxy::new(Arc::new(settings), store, live, telemetry, authorizer, clock) }
+        let authorizer = Arc::new(Authorizer::new(&settings, counters.clone()));
+        let rtc = Sessions::without_kernel(store.clone(), live.clone(), counters, clock);
+        Self { proxy: Proxy::new(Arc::new(settings), store, live, telemetry, authorizer, rtc, clock) }
     }
 
     pub async fn add(&self, id: &str, address: SocketAddr) {
