@@ -215,6 +215,11 @@ impl Settings {
         [("srt", ServiceKind::Srt, &self.srt), ("rtc", ServiceKind::WebRtc, &self.rtc)]
     }
 
+    /// All of them.
+    pub fn listens(&self) -> impl Iterator<Item = (&'static str, ServiceKind, &[Listen])> {
+        self.tcp_listens().into_iter().chain(self.udp_listens())
+    }
+
     pub fn idle_times(&self) -> IdleTimes {
         IdleTimes { srt: self.srt_idle_timeout, webrtc: self.rtc_idle_timeout, others: self.idle_timeout }
     }

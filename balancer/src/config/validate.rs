@@ -4,6 +4,7 @@ use super::host::HostFacts;
 use super::problem::{Fault, Problem, Source, nearest};
 use super::resolve::Sources;
 use super::{Listen, Settings, XdpMode, table};
+use crate::registry::Transport;
 use balancer_common::abi;
 use std::net::SocketAddr;
 
@@ -16,7 +17,7 @@ pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
     for vip in settings.vips.iter().filter(|vip| vip.is_unspecified() || vip.is_multicast()) {
         refuse("vip", format!("{vip} is not an address that clients can dial"), "name the host's own address".into());
     }
-    for (setting, _, listens) in settings.tcp_listens() {
+    for (setting, _, listens) in settings.listens() {
         for listen in listens {
             if let Listen::Address(address) = listen
                 && !settings.vips.contains(&address.ip())
@@ -30,24 +31,26 @@ pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
         let what = format!("{} interfaces are named", settings.interfaces.len());
         refuse("interface", what, format!("the fast path has room for {}", abi::capacity::DEVICES));
     }
-    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-    for (setting, _, listens) in settings.tcp_listens() {
+    let mut taken: Vec<(&str, Transport, SocketAddr)> = Vec::new();
+    for (setting, kind, listens) in settings.listens() {
+        let transport = Transport::of(kind);
         for address in listens.iter().flat_map(|listen| listen.on(&settings.vips)) {
-            match taken.iter().find(|(_, other)| *other == address) {
-                Some((other, _)) if *other == setting => {
+            match taken.iter().find(|(_, by, other)| (*by, *other) == (transport, address)) {
+                Some((other, ..)) if *other == setting => {
                     refuse(setting, format!("{address} is named twice"), "name it once".into());
                 }
-                Some((other, _)) => {
+                Some((other, ..)) => {
                     refuse(setting, format!("{address} is also a port of {other}"), "give each its own".into());
                 }
-                None => taken.push((setting, address)),
+                None => taken.push((setting, transport, address)),
             }
         }
     }
     let api = settings.system_api;
-    let clash =
-        |(_, a): &&(&str, SocketAddr)| a.port() == api.port() && (a.ip() == api.ip() || api.ip().is_unspecified());
-    if let Some((setting, address)) = taken.iter().find(clash) {
+    let clash = |(_, by, a): &&(&str, Transport, SocketAddr)| {
+        *by == Transport::Tcp && a.port() == api.port() && (a.ip() == api.ip() || api.ip().is_unspecified())
+    };
+    if let Some((setting, _, address)) = taken.iter().find(clash) {
         refuse("system_api", format!("{address} is also a port of {setting}"), "give it another port".into());
     }
     let (certificates, keys) = (settings.tls_certificates.len(), settings.tls_keys.len());
@@ -98,8 +101,7 @@ pub(super) fn warnings(settings: &Settings, sources: &Sources) -> Vec<String> {
             settings.force_quit_timeout, settings.grace_quit_timeout
         ));
     }
-    let dialled =
-        settings.tcp_listens().into_iter().flat_map(|(setting, _, all)| all.iter().map(move |l| (setting, l)));
+    let dialled = settings.listens().flat_map(|(setting, _, all)| all.iter().map(move |l| (setting, l)));
     for (setting, listen) in dialled.filter(|(_, l)| settings.source_ports.contains(&l.port())) {
         warnings.push(format!(
             "{setting}: port {} lies in source_ports, {}-{}, which lose it; move one of them",

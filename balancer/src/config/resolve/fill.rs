@@ -26,13 +26,13 @@ pub(super) fn from_host(draft: &mut Draft, sources: &mut Sources, host: &HostFac
         }
     }
     if settings.vips.is_empty() {
-        settings.vips = named_by_listeners(settings.tcp_listens().into_iter().flat_map(|(_, _, listens)| listens));
+        settings.vips = named_by_listeners(settings.listens().flat_map(|(_, _, listens)| listens));
         sources.insert("vip", Source::Host("the addresses that the ports name"));
     }
     // A port that nobody named goes where the others are.
     let is_named = |setting: &str| sources.get(setting).is_some_and(Source::is_explicit);
     let is_bare = |l: &Listen| matches!(l, Listen::Port(_));
-    let needs_address = settings.tcp_listens().iter().any(|(s, _, all)| is_named(s) && all.iter().any(is_bare));
+    let needs_address = settings.listens().any(|(s, _, all)| is_named(s) && all.iter().any(is_bare));
     if !sources.get("vip").is_some_and(Source::is_explicit) && (needs_address || settings.vips.is_empty()) {
         match settings.interfaces.first().and_then(|name| host.main_address(name)) {
             Some(ip) if settings.vips.contains(&ip) => {}

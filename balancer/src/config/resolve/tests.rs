@@ -193,6 +193,7 @@ fn what_does_not_fit_together_is_refused() {
     refused(&[("rtmp", "1935,1935")], "\"1935\" is named twice");
     refused(&[("system_api", "0.0.0.0:1935")], "is also a port of rtmp");
     refused(&[("http", "1935")], "192.0.2.10:1935 is also a port of rtmp");
+    refused(&[("srt", "8000")], "192.0.2.10:8000 is also a port of srt");
     refused(&[("tls_certificate", "/c.pem")], "name a key for every certificate");
     refused(&[("auth_hook", "ftp://x/")], "is not an http URL");
     refused(&[("source_ports", "80-90")], "start at 1024 or above");
