@@ -189,7 +189,8 @@ impl Plot {
                 None => {}
             }
             if self.rtc {
-                scene.rtc.push(RtcOrigin::start(&scene.dc, number, family)?);
+                let pages = !scene.serves_http(number);
+                scene.rtc.push(RtcOrigin::start(&scene.dc, number, family, pages)?);
             }
             if self.api {
                 scene.apis.push(WebOrigin::start(netns, ORIGIN_API_PORT, WebManners::default())?);
@@ -273,10 +274,14 @@ impl Scene {
         Ok(())
     }
 
+    fn serves_http(&self, number: usize) -> bool {
+        [self.web.len(), self.nginx.len(), self.flv.len()].into_iter().any(|count| count > number)
+    }
+
     /// Registers an origin (again) with everything that its host serves.
     pub fn register(&mut self, number: usize) -> Result<()> {
         let rtc = self.rtc.len() > number;
-        let http = rtc || [self.web.len(), self.nginx.len(), self.flv.len()].into_iter().any(|count| count > number);
+        let http = rtc || self.serves_http(number);
         let (rtsp, api) = (self.rtsp.len() > number, rtc || self.apis.len() > number);
         let srt = self.offers_srt;
         let offer = |beat: Heartbeat| {

@@ -25,10 +25,9 @@ fn a_publisher_and_players_lose_nothing_in_either_family() {
     let dc = DataCentre::build(&Layout::default()).unwrap();
     let (host, directory) = (&dc.clients[0], dc.directory());
     for family in [Family::V4, Family::V6] {
-        let origin = RtcOrigin::start(&dc, 0, family).unwrap();
+        let origin = RtcOrigin::start(&dc, 0, family, true).unwrap();
         let to = |role| url(&dc, family, role, "s1");
-        let publisher =
-            RtcClient::start(host, directory, RtcRole::Publish, &to(RtcRole::Publish), &["--count", "1"]).unwrap();
+        let publisher = RtcClient::start(host, directory, RtcRole::Publish, &to(RtcRole::Publish), &[]).unwrap();
         publisher.wait_connected(1, SOON).unwrap();
         let more = ["--count", "10"];
         let players = RtcClient::start(host, directory, RtcRole::Play, &to(RtcRole::Play), &more).unwrap();
@@ -63,7 +62,7 @@ fn aiortc_and_the_client_understand_each_other() {
     }
     let dc = DataCentre::build(&Layout::default()).unwrap();
     let (host, directory) = (&dc.clients[0], dc.directory());
-    let origin = RtcOrigin::start(&dc, 0, Family::V4).unwrap();
+    let origin = RtcOrigin::start(&dc, 0, Family::V4, true).unwrap();
     let to = |role, stream: &str| url(&dc, Family::V4, role, stream);
     let clip = vp8_clip(directory).unwrap().display().to_string();
     let more = ["--ivf", &clip];
@@ -95,7 +94,7 @@ fn chromium_publishes_and_plays() {
     }
     let dc = DataCentre::build(&Layout::default()).unwrap();
     let (host, directory) = (&dc.clients[0], dc.directory());
-    let origin = RtcOrigin::start(&dc, 0, Family::V4).unwrap();
+    let origin = RtcOrigin::start(&dc, 0, Family::V4, true).unwrap();
     let to = |role| url(&dc, Family::V4, role, "page");
     let publisher = RtcPage::open(host, directory, RtcRole::Publish, &to(RtcRole::Publish)).unwrap();
     publisher.wait_frames(10, SOON).unwrap();

@@ -23,15 +23,18 @@ pub struct RtcOrigin {
 pub struct OriginStats(pub Value);
 
 impl RtcOrigin {
-    /// Signalling on the API's port, media on one port of the host's address, and pages on the HTTP port.
-    pub fn start(dc: &DataCentre, number: usize, family: Family) -> Result<Self> {
+    /// Signalling on the API's port, media on one port of the host's address, and `pages` of what is published on the
+    /// HTTP port, where no other server has that.
+    pub fn start(dc: &DataCentre, number: usize, family: Family, pages: bool) -> Result<Self> {
         let host = &dc.origins[number];
         let program = binary()?.display().to_string();
         let name = format!("rtc{number}");
         let process = Process::start(&host.netns, dc.directory(), &name, &program, |command| {
             command.arg("origin").arg("--ip").arg(host.ip(family).to_string());
             command.args(["--rtc", &RTC_PORT.to_string(), "--api", &ORIGIN_API_PORT.to_string()]);
-            command.args(["--http", &HTTP_PORT.to_string()]);
+            if pages {
+                command.args(["--http", &HTTP_PORT.to_string()]);
+            }
         })?;
         let mut this = Self { netns: host.netns.clone(), process };
         let (netns, to) = (this.netns.clone(), stats_address());

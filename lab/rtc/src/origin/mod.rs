@@ -31,9 +31,9 @@ pub struct Arguments {
     /// The port for signalling
     #[arg(long, default_value_t = 1985)]
     api: u16,
-    /// The port where published streams are found by players of other protocols
-    #[arg(long, default_value_t = 8080)]
-    http: u16,
+    /// A port where published streams are found by players of other protocols
+    #[arg(long)]
+    http: Option<u16>,
 }
 
 /// Nothing waits longer than this for its turn.
@@ -57,7 +57,8 @@ pub fn run(arguments: &Arguments) -> Result<()> {
         let inputs = inputs.clone();
         std::thread::spawn(move || read(&socket, at, &inputs));
     }
-    for (port, http) in [(arguments.api, false), (arguments.http, true)] {
+    let pages = arguments.http.map(|port| (port, true));
+    for (port, http) in [(arguments.api, false)].into_iter().chain(pages) {
         let inputs = inputs.clone();
         http::serve(SocketAddr::new(Ipv6Addr::UNSPECIFIED.into(), port), move |request| {
             let (reply, answer) = mpsc::channel();
