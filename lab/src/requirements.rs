@@ -57,9 +57,13 @@ pub fn met(needs: &[Need]) -> bool {
 fn missing(need: Need) -> Option<String> {
     match need {
         Need::Network if !sys::is_root() => Some("network namespaces want root".into()),
-        Need::Network => {
-            tools(&[("ip", "iproute2"), ("nsenter", "util-linux"), ("nft", "nftables"), ("ethtool", "ethtool")])
-        }
+        Need::Network => tools(&[
+            ("ip", "iproute2"),
+            ("tc", "iproute2"),
+            ("nsenter", "util-linux"),
+            ("nft", "nftables"),
+            ("ethtool", "ethtool"),
+        ]),
         Need::Media if !Path::new(crate::origin::RTMP_MODULE).exists() => {
             Some(format!("{} is not there: apt-get install libnginx-mod-rtmp", crate::origin::RTMP_MODULE))
         }

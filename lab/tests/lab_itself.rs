@@ -61,6 +61,29 @@ fn every_start_framing_and_ending_works_directly() {
     exact(&dc, clients, Manners::default());
 }
 
+/// A RST that a full link loses comes never again, and whoever waits for it waits in vain.
+#[test]
+fn a_full_link_makes_its_senders_wait_and_loses_nothing() {
+    if kernel() < (6, 16) {
+        eprintln!("skipped: a veth makes its queue wait since Linux 6.16");
+        return;
+    }
+    let dc = DataCentre::build(&Layout::default()).unwrap();
+    let plan = |seed| Plan { ending: Ending::ClientReset, ..Plan::new(Role::Play, seed, 3_000_000, 5_000_000) };
+    let clients = (0..16).map(|seed| Client::new(origin_address(&dc, Family::V4), plan(seed)));
+    exact(&dc, clients.collect(), Manners::default());
+    let hosts = [&dc.clients[0], &dc.origins[0]].map(|host| (&host.netns, host.device));
+    for (netns, device) in dc.lb_devices.iter().map(|device| (&dc.lb, device.as_str())).chain(hosts) {
+        assert_eq!(netns.dropped(device).unwrap(), 0, "{device} of {}", netns.name());
+    }
+}
+
+fn kernel() -> (u32, u32) {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit()).map(|number| number.parse().unwrap());
+    (numbers.next().unwrap(), numbers.next().unwrap())
+}
+
 #[test]
 fn two_hundred_connections_survive_loss_directly() {
     let dc = DataCentre::build(&Layout::default()).unwrap();
