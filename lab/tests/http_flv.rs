@@ -285,6 +285,26 @@ fn an_origin_that_refuses_or_stays_silent_is_replaced_in_the_same_request() {
     }
 }
 
+/// Of an upgrade user space reads the answer, so nothing of the client's is lost, and every origin is asked.
+#[test]
+fn an_upgrade_that_every_origin_hangs_up_on_is_answered_with_502() {
+    if !met(NEEDS) {
+        return;
+    }
+    let manners = WebManners { hangs_up: true, ..WebManners::default() };
+    let scene = Plot::default().origins(2).web(manners).build().unwrap();
+    let mut client = scene.dial_http().unwrap();
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                   Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let answer = client.request("GET", "/live/s1.flv", upgrade).unwrap();
+    assert_eq!(answer.status(), 502, "{}", answer.text());
+    assert_eq!(client.rest().unwrap(), (Vec::new(), Closed::InOrder));
+    for (number, origin) in scene.web.iter().enumerate() {
+        assert!(!origin.arrived_for("/live/s1.flv").is_empty(), "origin {number} was not asked");
+    }
+    scene.wait_no_flows().unwrap();
+}
+
 #[test]
 fn node_media_server_is_played_and_published_by_rtmp_flv_and_websocket() {
     if !met(WITH_FLV) {

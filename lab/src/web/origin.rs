@@ -29,6 +29,8 @@ pub struct WebManners {
     pub style: Style,
     /// Accepts, reads, and says nothing.
     pub silent: bool,
+    /// Accepts, reads a request, and closes the connection without a word.
+    pub hangs_up: bool,
     /// Answers an upgrade with 404, and keeps the connection.
     pub refuses_upgrade: bool,
     /// Does not care for `Connection: close`: goes on reading requests, and serves them.

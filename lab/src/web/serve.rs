@@ -29,6 +29,9 @@ pub fn connection(stream: TcpStream, peer: SocketAddr, connection: u64, shared: 
     }
     while let Some(head) = Head::read(&mut reader)? {
         shared.note_arrival(Arrived { head: head.clone(), peer, connection });
+        if shared.manners.hangs_up {
+            break;
+        }
         if shared.manners.silent {
             continue;
         }
