@@ -61,12 +61,18 @@ impl Place {
     async fn accept_as(&self, kind: ServiceKind) -> Result<TlsStream, HandshakeError> {
         let (tcp, _) = self.listener.accept().await.unwrap();
         let accepted = tokio::time::timeout(LIMIT, TlsStream::accept(tcp, self.tls.config(kind))).await;
-        accepted.expect("in time").map_err(|(error, tcp)| {
-            // As its owner would: the alert has to arrive before a reset for what was not read.
-            let _ = socket2::SockRef::from(&tcp).shutdown(Shutdown::Write);
-            thread::sleep(Duration::from_millis(100));
-            error
-        })
+        match accepted.expect("in time") {
+            Ok(stream) => Ok(stream),
+            Err((error, mut tcp)) => {
+                // As its owner would: the alert has to arrive before a reset for what was not read.
+                let _ = socket2::SockRef::from(&tcp).shutdown(Shutdown::Write);
+                let mut rest = Vec::new();
+                // A client that resets has left as well.
+                let left = tokio::time::timeout(LIMIT, tcp.read_to_end(&mut rest)).await;
+                let _ = left.expect("the client leaves in time");
+                Err(error)
+            }
+        }
     }
 
     async fn accept(&self) -> TlsStream {
