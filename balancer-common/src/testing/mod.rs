@@ -5,3 +5,4 @@ pub mod build;
 pub mod cases;
 pub mod oracle;
 pub mod simulated;
+pub mod world;

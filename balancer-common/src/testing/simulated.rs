@@ -1,121 +1,15 @@
-//! A world of tables outside the kernel, for tests: what a packet case describes, and [`Tables`] over it.
+//! [`Tables`] outside the kernel, for tests: over what a packet case describes.
 
 use core::cell::{Cell, RefCell};
-use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, vec::Vec};
+use std::{collections::BTreeMap, vec::Vec};
 
+pub use super::world::{Flow, Tuple, World};
 use crate::{
-    abi::{
-        Addr4, Addr6, Control, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, ServiceKey, Splice, Track,
-    },
+    abi::{Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, ServiceKey, Track},
     packet::Frame,
     steer::{Half, Outcome, Tables, TrackSlot, steer},
     testing::cases::LO,
 };
-
-/// A 5-tuple as people write it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Tuple {
-    pub src: SocketAddr,
-    pub dst: SocketAddr,
-    pub proto: u8,
-}
-
-impl Tuple {
-    pub fn reversed(&self) -> Self {
-        Self { src: self.dst, dst: self.src, proto: self.proto }
-    }
-
-    pub fn ports(&self) -> u32 {
-        let (src, dst) = (self.src.port().to_be_bytes(), self.dst.port().to_be_bytes());
-        u32::from_ne_bytes([src[0], src[1], dst[0], dst[1]])
-    }
-
-    pub fn key4(&self) -> Option<FlowKey4> {
-        Some(FlowKey4 { src: addr4(self.src)?, dst: addr4(self.dst)?, ports: self.ports(), proto: self.proto.into() })
-    }
-
-    pub fn key6(&self) -> Option<FlowKey6> {
-        Some(FlowKey6 { src: addr6(self.src)?, dst: addr6(self.dst)?, ports: self.ports(), proto: self.proto.into() })
-    }
-
-    /// The key of the service that `dst` is.
-    pub fn service(&self) -> ServiceKey {
-        let port = u16::from_ne_bytes(self.dst.port().to_be_bytes()).into();
-        match (addr4(self.dst), addr6(self.dst)) {
-            (Some(addr), _) => ServiceKey { addr: [addr, 0, 0, 0], port, proto: self.proto.into() },
-            (_, Some(addr)) => ServiceKey { addr, port, proto: u32::from(self.proto) | ServiceKey::IPV6 },
-            (None, None) => ServiceKey::default(),
-        }
-    }
-
-    pub fn event(&self, kind: EventKind) -> Event {
-        let (kind, ports, proto) = (kind as u32, self.ports(), self.proto.into());
-        match (self.key4(), self.key6()) {
-            (Some(key), _) => Event { kind, family: 4, src: [key.src, 0, 0, 0], dst: [key.dst, 0, 0, 0], ports, proto },
-            (_, Some(key)) => Event { kind, family: 6, src: key.src, dst: key.dst, ports, proto },
-            (None, None) => Event { kind, ports, proto, ..Event::default() },
-        }
-    }
-}
-
-fn addr4(addr: SocketAddr) -> Option<Addr4> {
-    match addr.ip() {
-        IpAddr::V4(ip) => Some(u32::from_ne_bytes(ip.octets())),
-        IpAddr::V6(_) => None,
-    }
-}
-
-fn addr6(addr: SocketAddr) -> Option<Addr6> {
-    match addr.ip() {
-        IpAddr::V4(_) => None,
-        IpAddr::V6(ip) => {
-            Some(ip.octets().as_chunks::<4>().0.iter().map(|b| u32::from_ne_bytes(*b)).collect::<Vec<_>>())
-                .and_then(|words| words.try_into().ok())
-        }
-    }
-}
-
-/// A half-flow of either family.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Flow {
-    pub splice: Splice,
-    /// The new 5-tuple.
-    pub new: Tuple,
-    pub seen: u32,
-    pub packets: u32,
-    pub bytes: u64,
-    /// Checked apart from the rest, since the kernel's clock moves.
-    pub last_seen: u32,
-}
-
-impl Flow {
-    pub fn value4(&self) -> Option<Flow4> {
-        let key = self.new.key4()?;
-        let Self { splice, seen, packets, bytes, last_seen, .. } = *self;
-        Some(Flow4 { splice, src: key.src, dst: key.dst, ports: key.ports, seen, packets, last_seen, bytes })
-    }
-
-    pub fn value6(&self) -> Option<Flow6> {
-        let key = self.new.key6()?;
-        let Self { splice, seen, packets, bytes, last_seen, .. } = *self;
-        Some(Flow6 { splice, src: key.src, dst: key.dst, ports: key.ports, seen, packets, last_seen, bytes })
-    }
-}
-
-/// What stands in the maps.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct World {
-    pub flows: BTreeMap<Tuple, Flow>,
-    pub tracks: BTreeMap<Tuple, Track>,
-    pub controls: BTreeMap<u32, Control>,
-    /// State and generation.
-    pub origins: BTreeMap<u16, (u32, u32)>,
-    pub next_hops: BTreeMap<u16, NextHop>,
-    /// Slots of `DEVICES` that hold an interface.
-    pub devices: Vec<u32>,
-    /// Destination and protocol.
-    pub services: Vec<Tuple>,
-}
 
 /// [`Tables`] over a [`World`].
 #[derive(Default)]
