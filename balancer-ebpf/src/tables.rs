@@ -3,16 +3,24 @@
 use core::ptr::NonNull;
 
 use aya_ebpf::{
-    helpers::generated::{bpf_ktime_get_coarse_ns, bpf_xdp_adjust_tail},
+    bindings::BPF_NOEXIST,
+    helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_xdp_adjust_tail},
+    maps::HashMap,
     programs::XdpContext,
 };
 use balancer_common::{
-    abi::{Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, ServiceKey},
+    abi::{
+        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, PortKey, Secret,
+        ServiceKey,
+    },
     packet::Frame,
     steer::{Half, Tables, TrackSlot},
 };
 
-use crate::maps::{CONTROLS, EVENTS, FLOWS4, FLOWS6, NEXT_HOPS, ORIGINS, SERVICES, TRACKS4, TRACKS6};
+use crate::maps::{
+    ARRIVALS, CONTROLS, EVENTS, FLOWS4, FLOWS6, ICE, NEIGHBOURS, NEXT_HOPS, ORIGINS, PORTS4, PORTS6, SECRETS, SERVICES,
+    TRACKS4, TRACKS6,
+};
 
 pub struct Kernel<'c> {
     ctx: &'c XdpContext,
@@ -66,8 +74,62 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
-    fn is_service(&self, key: &ServiceKey) -> bool {
-        SERVICES.get_ptr(key).is_some()
+    fn service(&self, key: &ServiceKey) -> Option<u32> {
+        // SAFETY: RCU keeps the value while the program runs; one word, read at once.
+        unsafe { SERVICES.get(key) }.map(|service| service.kind)
+    }
+
+    #[inline(always)]
+    fn ice(&self, key: &IceKey) -> Option<&IceSession> {
+        // SAFETY: RCU keeps the value while the program runs, and user space replaces values whole.
+        unsafe { ICE.get(key) }
+    }
+
+    #[inline(always)]
+    fn take_port4(&self, key: &PortKey) -> Option<u16> {
+        take(&PORTS4, key)
+    }
+
+    #[inline(always)]
+    fn take_port6(&self, key: &PortKey) -> Option<u16> {
+        take(&PORTS6, key)
+    }
+
+    #[inline(always)]
+    fn neighbour(&self, arrival: &Arrival) -> Option<u16> {
+        // SAFETY: RCU keeps the value while the program runs; one word, read at once.
+        unsafe { NEIGHBOURS.get(arrival) }.map(|index| *index as u16)
+    }
+
+    #[inline(always)]
+    fn set_arrival(&self, key: &FlowKey6, arrival: &Arrival) {
+        // Fails only when memory is short: then the flow is relayed until its client is heard again.
+        let _ = ARRIVALS.insert(key, arrival, 0);
+    }
+
+    #[inline(always)]
+    fn insert4(&self, key: &FlowKey4, flow: &Flow4) -> bool {
+        FLOWS4.insert(key, flow, BPF_NOEXIST as u64).is_ok()
+    }
+
+    #[inline(always)]
+    fn insert6(&self, key: &FlowKey6, flow: &Flow6) -> bool {
+        FLOWS6.insert(key, flow, BPF_NOEXIST as u64).is_ok()
+    }
+
+    #[inline(always)]
+    fn remove4(&self, key: &FlowKey4) {
+        let _ = FLOWS4.remove(key);
+    }
+
+    #[inline(always)]
+    fn remove6(&self, key: &FlowKey6) {
+        let _ = FLOWS6.remove(key);
+    }
+
+    #[inline(always)]
+    fn secret(&self, slot: u32) -> Option<Secret> {
+        SECRETS.get(slot).copied()
     }
 
     #[inline(always)]
@@ -87,6 +149,18 @@ impl Tables for Kernel<'_> {
     }
 
     #[inline(always)]
+    fn boot_s(&self) -> u32 {
+        // SAFETY: a helper without arguments.
+        (unsafe { bpf_ktime_get_boot_ns() } / 1_000_000_000) as u32
+    }
+
+    #[inline(always)]
+    fn renew<'f>(&self, _: Frame<'f>) -> Frame<'f> {
+        // SAFETY: the kernel vouches for the bytes between the two pointers while the program runs; the old frame is gone.
+        unsafe { Frame::new(self.ctx.data() as *mut u8, self.ctx.data_end() as *mut u8) }
+    }
+
+    #[inline(always)]
     fn shrink<'f>(&self, frame: Frame<'f>, len: usize) -> Option<Frame<'f>> {
         let excess = frame.len() as i32 - len as i32;
         // SAFETY: the context is the program's own.
@@ -96,4 +170,12 @@ impl Tables for Kernel<'_> {
         // SAFETY: the pointers are read anew; the old frame is gone.
         Some(unsafe { Frame::new(self.ctx.data() as *mut u8, self.ctx.data_end() as *mut u8) })
     }
+}
+
+/// The value of an entry, for the one who deletes it.
+#[inline(always)]
+fn take(ports: &HashMap<PortKey, u32>, key: &PortKey) -> Option<u16> {
+    // SAFETY: one word, read before the entry goes, since its memory may serve another one right after.
+    let port = unsafe { ports.get(key) }.map(|port| *port as u16)?;
+    ports.remove(key).ok().map(|()| port)
 }

@@ -7,7 +7,7 @@
 
 /// The link layer of a frame that came in. Key of `NEIGHBOURS`, value of `ARRIVALS`.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Arrival {
     pub ifindex: u32,
     /// Source MAC of the frame: the neighbour's.

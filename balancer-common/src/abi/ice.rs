@@ -48,7 +48,7 @@ pub const PORT_SLOTS: u32 = 4;
 
 /// Key of `PORTS4` and `PORTS6`; the value is a source port, network byte order as loaded, zero-extended.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct PortKey {
     pub session: u32,
     /// Below [`PORT_SLOTS`].

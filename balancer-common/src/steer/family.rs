@@ -25,6 +25,8 @@ pub trait Family {
     /// The service that a packet with this key is for.
     fn service(key: &Self::Key) -> ServiceKey;
     fn event(kind: EventKind, key: &Self::Key) -> Event;
+    /// The key in the shape of `ARRIVALS`.
+    fn wide(key: &Self::Key) -> FlowKey6;
     fn flow<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<Self::Half<'t>>;
     fn track<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<TrackSlot<'t>>;
 
@@ -99,6 +101,16 @@ impl Family for V4 {
             family: 4,
             src: [key.src, 0, 0, 0],
             dst: [key.dst, 0, 0, 0],
+            ports: key.ports,
+            proto: key.proto,
+        }
+    }
+
+    #[inline(always)]
+    fn wide(key: &FlowKey4) -> FlowKey6 {
+        FlowKey6 {
+            src: [key.src, unmerged(0), unmerged(0), unmerged(0)],
+            dst: [key.dst, unmerged(0), unmerged(0), unmerged(0)],
             ports: key.ports,
             proto: key.proto,
         }
@@ -226,6 +238,11 @@ impl Family for V6 {
     #[inline(always)]
     fn event(kind: EventKind, key: &FlowKey6) -> Event {
         Event { kind: kind as u32, family: 6, src: key.src, dst: key.dst, ports: key.ports, proto: key.proto }
+    }
+
+    #[inline(always)]
+    fn wide(key: &FlowKey6) -> FlowKey6 {
+        *key
     }
 
     #[inline(always)]

@@ -1,6 +1,6 @@
 //! UDP packets: other addresses and ports, the same datagram.
 
-use super::{HalfFlow, Outcome, Tables, emit, family::Family, miss, tcp};
+use super::{HalfFlow, Outcome, Received, Step, Tables, emit, family::Family, miss, tcp};
 use crate::{
     abi::{FlowFlags, Reason, Seen},
     packet::{
@@ -12,15 +12,43 @@ use crate::{
 };
 
 #[inline(always)]
-pub fn steer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, ingress: u32) -> Outcome {
-    let ports = match frame.view::<{ udp::LEN }>(ip.l4) {
-        Some(header) if ip.payload_len >= udp::LEN as u32 => header.u32::<{ udp::PORTS }>(),
-        _ => return Outcome::pass(Reason::Truncated),
+pub fn steer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, ingress: u32) -> Step {
+    let key = match key::<F>(&frame, ip) {
+        Ok(key) => key,
+        Err(reason) => return Outcome::pass(reason).into(),
     };
-    let key = F::key(ip.src, ip.dst, ports, proto::UDP);
     match F::flow(tables, &key) {
-        Some(half) => hit::<F, T>(tables, frame, ip, &half, ingress),
-        None => miss::service::<F, T>(tables, &key, false),
+        Some(half) => hit::<F, T>(tables, frame, ip, &half, ingress).into(),
+        None => miss::udp::<F, T>(tables, &key),
+    }
+}
+
+/// A datagram that the common path has not found a flow for, read once more.
+#[allow(dead_code, reason = "each protocol reads what it needs")]
+pub struct Datagram<F: Family> {
+    pub ip: Ip<F::Addr>,
+    pub key: F::Key,
+    /// Where its payload lies in the frame, and how long it is by the IP header; all of it is in the frame.
+    pub at: usize,
+    pub len: u32,
+}
+
+impl<F: Family> Datagram<F> {
+    #[inline(always)]
+    pub fn read(received: &Received) -> Result<Self, Reason> {
+        let ip = F::parse(&received.frame, received.l3)?;
+        let key = key::<F>(&received.frame, &ip)?;
+        Ok(Self { at: ip.l4 + udp::LEN, len: ip.payload_len - udp::LEN as u32, ip, key })
+    }
+}
+
+#[inline(always)]
+fn key<F: Family>(frame: &Frame, ip: &Ip<F::Addr>) -> Result<F::Key, Reason> {
+    match frame.view::<{ udp::LEN }>(ip.l4) {
+        Some(header) if ip.payload_len >= udp::LEN as u32 => {
+            Ok(F::key(ip.src, ip.dst, header.u32::<{ udp::PORTS }>(), proto::UDP))
+        }
+        _ => Err(Reason::Truncated),
     }
 }
 

@@ -1,11 +1,14 @@
 //! [`Tables`] outside the kernel, for tests: over what a packet case describes.
 
-use core::cell::{Cell, RefCell};
+use core::cell::{Cell, OnceCell, RefCell};
 use std::{collections::BTreeMap, vec::Vec};
 
 pub use super::world::{Flow, Tuple, World};
 use crate::{
-    abi::{Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, ServiceKey, Track},
+    abi::{
+        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, PortKey, Secret,
+        ServiceKey, Track,
+    },
     packet::Frame,
     steer::{Half, Outcome, Tables, TrackSlot, steer},
     testing::cases::LO,
@@ -14,14 +17,57 @@ use crate::{
 /// [`Tables`] over a [`World`].
 #[derive(Default)]
 pub struct Simulated {
-    flows4: BTreeMap<Tuple, (FlowKey4, Cell<Flow4>)>,
-    flows6: BTreeMap<Tuple, (FlowKey6, Cell<Flow6>)>,
+    flows4: Flows<FlowKey4, Flow4>,
+    flows6: Flows<FlowKey6, Flow6>,
     tracks: BTreeMap<Tuple, Cell<Track>>,
     world: World,
+    taken: RefCell<Vec<(bool, PortKey)>>,
+    arrivals: RefCell<BTreeMap<Tuple, Arrival>>,
     now_ns: u64,
     pub events: RefCell<Vec<Event>>,
     /// Where the frame was cut off, if it was.
     pub cut: Cell<Option<usize>>,
+}
+
+/// One packet makes two half-flows at most.
+const MADE_MAX: usize = 2;
+
+/// `FLOWS4` or `FLOWS6`: a value stays where it is while the fast path holds it, though another is inserted or removed.
+#[derive(Default)]
+struct Flows<Key, Flow> {
+    found: Vec<Entry<Key, Flow>>,
+    made: [OnceCell<Entry<Key, Flow>>; MADE_MAX],
+}
+
+struct Entry<Key, Flow> {
+    key: Key,
+    value: Cell<Flow>,
+    is_removed: Cell<bool>,
+}
+
+impl<Key: PartialEq + Copy, Flow: Copy> Flows<Key, Flow> {
+    fn entries(&self) -> impl Iterator<Item = &Entry<Key, Flow>> {
+        let all = self.found.iter().chain(self.made.iter().filter_map(OnceCell::get));
+        all.filter(|entry| !entry.is_removed.get())
+    }
+
+    fn get(&self, key: &Key) -> Option<&Cell<Flow>> {
+        self.entries().find(|entry| entry.key == *key).map(|entry| &entry.value)
+    }
+
+    fn insert(&self, key: &Key, flow: &Flow) -> bool {
+        let entry = Entry { key: *key, value: Cell::new(*flow), is_removed: Cell::new(false) };
+        match self.made.iter().find(|slot| slot.get().is_none()) {
+            Some(slot) if self.get(key).is_none() => slot.set(entry).is_ok(),
+            _ => false,
+        }
+    }
+
+    fn remove(&self, key: &Key) {
+        if let Some(entry) = self.entries().find(|entry| entry.key == *key) {
+            entry.is_removed.set(true);
+        }
+    }
 }
 
 impl Simulated {
@@ -29,35 +75,33 @@ impl Simulated {
         let mut tables = Self { world: world.clone(), now_ns, ..Self::default() };
         for (tuple, flow) in &world.flows {
             if let (Some(key), Some(value)) = (tuple.key4(), flow.value4()) {
-                tables.flows4.insert(*tuple, (key, Cell::new(value)));
+                tables.flows4.found.push(Entry { key, value: Cell::new(value), is_removed: Cell::new(false) });
             }
             if let (Some(key), Some(value)) = (tuple.key6(), flow.value6()) {
-                tables.flows6.insert(*tuple, (key, Cell::new(value)));
+                tables.flows6.found.push(Entry { key, value: Cell::new(value), is_removed: Cell::new(false) });
             }
         }
         tables.tracks = world.tracks.iter().map(|(tuple, track)| (*tuple, Cell::new(*track))).collect();
+        tables.arrivals.replace(world.arrivals.clone());
         tables
     }
 
     /// The world as the fast path left it.
     pub fn world(&self) -> World {
+        let flows4 = self.flows4.entries().map(|e| (Tuple::of4(&e.key), Flow::of4(&e.value.get(), e.key.proto as u8)));
+        let flows6 = self.flows6.entries().map(|e| (Tuple::of6(&e.key), Flow::of6(&e.value.get(), e.key.proto as u8)));
         let mut world = self.world.clone();
-        for (tuple, flow) in &mut world.flows {
-            let words = match (self.flows4.get(tuple), self.flows6.get(tuple)) {
-                (Some((_, value)), _) => {
-                    let value = value.get();
-                    (value.seen, value.packets, value.bytes, value.last_seen)
-                }
-                (_, Some((_, value))) => {
-                    let value = value.get();
-                    (value.seen, value.packets, value.bytes, value.last_seen)
-                }
-                (None, None) => continue,
-            };
-            (flow.seen, flow.packets, flow.bytes, flow.last_seen) = words;
-        }
+        world.flows = flows4.chain(flows6).collect();
         world.tracks = self.tracks.iter().map(|(tuple, track)| (*tuple, track.get())).collect();
+        world.arrivals = self.arrivals.borrow().clone();
+        world.ports.retain(|port, _| !self.taken.borrow().contains(port));
         world
+    }
+
+    fn take(&self, key: (bool, PortKey)) -> Option<u16> {
+        let port = self.world.ports.get(&key).filter(|_| !self.taken.borrow().contains(&key))?;
+        self.taken.borrow_mut().push(key);
+        Some(*port)
     }
 }
 
@@ -72,11 +116,11 @@ pub fn run(world: &World, bytes: &[u8], now_ns: u64) -> (Outcome, Vec<u8>, Simul
 
 impl Tables for Simulated {
     fn flow4(&self, key: &FlowKey4) -> Option<Half<'_, Flow4>> {
-        self.flows4.values().find(|(k, _)| k == key).map(|(_, value)| Half::of(value))
+        self.flows4.get(key).map(Half::of)
     }
 
     fn flow6(&self, key: &FlowKey6) -> Option<Half<'_, Flow6>> {
-        self.flows6.values().find(|(k, _)| k == key).map(|(_, value)| Half::of(value))
+        self.flows6.get(key).map(Half::of)
     }
 
     fn track4(&self, key: &FlowKey4) -> Option<TrackSlot<'_>> {
@@ -99,8 +143,51 @@ impl Tables for Simulated {
         self.world.next_hops.get(&index)
     }
 
-    fn is_service(&self, key: &ServiceKey) -> bool {
-        self.world.services.iter().any(|service| service.service() == *key)
+    fn service(&self, key: &ServiceKey) -> Option<u32> {
+        self.world.services.iter().find(|(service, _)| service.service() == *key).map(|(_, kind)| *kind as u32)
+    }
+
+    fn ice(&self, key: &IceKey) -> Option<&IceSession> {
+        self.world.ice.get(key)
+    }
+
+    fn take_port4(&self, key: &PortKey) -> Option<u16> {
+        self.take((false, *key))
+    }
+
+    fn take_port6(&self, key: &PortKey) -> Option<u16> {
+        self.take((true, *key))
+    }
+
+    fn neighbour(&self, arrival: &Arrival) -> Option<u16> {
+        self.world.neighbours.get(arrival).copied()
+    }
+
+    fn set_arrival(&self, key: &FlowKey6, arrival: &Arrival) {
+        let is_v4 = [key.src, key.dst].iter().all(|[_, rest @ ..]| *rest == [0; 3]);
+        let narrow = FlowKey4 { src: key.src[0], dst: key.dst[0], ports: key.ports, proto: key.proto };
+        let tuple = if is_v4 { Tuple::of4(&narrow) } else { Tuple::of6(key) };
+        self.arrivals.borrow_mut().insert(tuple, *arrival);
+    }
+
+    fn insert4(&self, key: &FlowKey4, flow: &Flow4) -> bool {
+        self.flows4.insert(key, flow)
+    }
+
+    fn insert6(&self, key: &FlowKey6, flow: &Flow6) -> bool {
+        self.flows6.insert(key, flow)
+    }
+
+    fn remove4(&self, key: &FlowKey4) {
+        self.flows4.remove(key);
+    }
+
+    fn remove6(&self, key: &FlowKey6) {
+        self.flows6.remove(key);
+    }
+
+    fn secret(&self, slot: u32) -> Option<Secret> {
+        self.world.secrets.get(&slot).map(|&(k0, k1)| Secret { k0, k1 })
     }
 
     fn event(&self, event: Event) {
@@ -109,6 +196,14 @@ impl Tables for Simulated {
 
     fn now_ns(&self) -> u64 {
         self.now_ns
+    }
+
+    fn boot_s(&self) -> u32 {
+        (self.now_ns / 1_000_000_000) as u32
+    }
+
+    fn renew<'f>(&self, frame: Frame<'f>) -> Frame<'f> {
+        frame
     }
 
     fn shrink<'f>(&self, frame: Frame<'f>, len: usize) -> Option<Frame<'f>> {

@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, vec::Vec};
 
 use crate::abi::{
-    Addr4, Addr6, Control, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, ServiceKey, Splice, Track,
+    Addr4, Addr6, Arrival, Control, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop,
+    PortKey, ServiceKey, ServiceKind, Splice, Track,
 };
 
 /// A 5-tuple as people write it.
@@ -30,6 +31,37 @@ impl Tuple {
 
     pub fn key6(&self) -> Option<FlowKey6> {
         Some(FlowKey6 { src: addr6(self.src)?, dst: addr6(self.dst)?, ports: self.ports(), proto: self.proto.into() })
+    }
+
+    pub fn of4(key: &FlowKey4) -> Self {
+        let ip = |addr: Addr4| IpAddr::from(addr.to_ne_bytes());
+        Self::of(ip(key.src), ip(key.dst), key.ports, key.proto)
+    }
+
+    pub fn of6(key: &FlowKey6) -> Self {
+        let ip = |addr: Addr6| {
+            let mut octets = [0; 16];
+            octets.chunks_mut(4).zip(addr).for_each(|(to, word)| to.copy_from_slice(&word.to_ne_bytes()));
+            IpAddr::from(octets)
+        };
+        Self::of(ip(key.src), ip(key.dst), key.ports, key.proto)
+    }
+
+    fn of(src: IpAddr, dst: IpAddr, ports: u32, proto: u32) -> Self {
+        let [a, b, c, d] = ports.to_ne_bytes();
+        let addr = |ip, port| SocketAddr::new(ip, u16::from_be_bytes(port));
+        Self { src: addr(src, [a, b]), dst: addr(dst, [c, d]), proto: proto as u8 }
+    }
+
+    /// The key in `ARRIVALS`.
+    pub fn wide(&self) -> Option<FlowKey6> {
+        let narrow = |key: FlowKey4| FlowKey6 {
+            src: [key.src, 0, 0, 0],
+            dst: [key.dst, 0, 0, 0],
+            ports: key.ports,
+            proto: key.proto,
+        };
+        self.key6().or_else(|| self.key4().map(narrow))
     }
 
     /// The key of the service that `dst` is.
@@ -83,6 +115,18 @@ pub struct Flow {
 }
 
 impl Flow {
+    pub fn of4(value: &Flow4, proto: u8) -> Self {
+        let Flow4 { splice, src, dst, ports, seen, packets, last_seen, bytes } = *value;
+        let new = Tuple::of4(&FlowKey4 { src, dst, ports, proto: proto.into() });
+        Self { splice, new, seen, packets, bytes, last_seen }
+    }
+
+    pub fn of6(value: &Flow6, proto: u8) -> Self {
+        let Flow6 { splice, src, dst, ports, seen, packets, last_seen, bytes } = *value;
+        let new = Tuple::of6(&FlowKey6 { src, dst, ports, proto: proto.into() });
+        Self { splice, new, seen, packets, bytes, last_seen }
+    }
+
     pub fn value4(&self) -> Option<Flow4> {
         let key = self.new.key4()?;
         let Self { splice, seen, packets, bytes, last_seen, .. } = *self;
@@ -108,5 +152,13 @@ pub struct World {
     /// Slots of `DEVICES` that hold an interface.
     pub devices: Vec<u32>,
     /// Destination and protocol.
-    pub services: Vec<Tuple>,
+    pub services: Vec<(Tuple, ServiceKind)>,
+    pub ice: BTreeMap<IceKey, IceSession>,
+    /// `PORTS6` with the key `true`, else `PORTS4`.
+    pub ports: BTreeMap<(bool, PortKey), u16>,
+    pub neighbours: BTreeMap<Arrival, u16>,
+    /// By the sender's 5-tuple.
+    pub arrivals: BTreeMap<Tuple, Arrival>,
+    /// Both words of each.
+    pub secrets: BTreeMap<u32, (u64, u64)>,
 }

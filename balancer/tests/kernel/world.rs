@@ -60,8 +60,9 @@ pub fn set_up(ebpf: &mut Ebpf, world: &World) {
         let mut devices: DevMap<_> = ebpf.map_mut(map::DEVICES).unwrap().try_into().unwrap();
         devices.set(*slot, LO, None, 0).unwrap();
     }
-    for tuple in &world.services {
-        table::<ServiceKey, Service>(ebpf, map::SERVICES).insert(tuple.service(), Service::default(), 0).unwrap();
+    for (tuple, kind) in &world.services {
+        let service = Service { kind: *kind as u32, reserved: 0 };
+        table::<ServiceKey, Service>(ebpf, map::SERVICES).insert(tuple.service(), service, 0).unwrap();
     }
 }
 
@@ -126,7 +127,7 @@ pub fn clear(ebpf: &mut Ebpf, world: &World) {
     for index in world.next_hops.keys() {
         array::<NextHop>(ebpf, map::NEXT_HOPS).set((*index).into(), NextHop::default(), 0).unwrap();
     }
-    for tuple in &world.services {
+    for (tuple, _) in &world.services {
         table::<ServiceKey, Service>(ebpf, map::SERVICES).remove(&tuple.service()).unwrap();
     }
 }

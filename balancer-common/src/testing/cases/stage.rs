@@ -8,7 +8,7 @@ use std::{
 };
 
 use crate::{
-    abi::{FlowFlags, NextHop, OriginState, Splice},
+    abi::{FlowFlags, NextHop, OriginState, ServiceKind, Splice},
     packet::header::{proto, tcp},
     testing::{
         build::{Lower, TcpPacket},
@@ -177,8 +177,9 @@ impl Stage {
     pub fn bare_world(&self) -> World {
         let mut world = World { devices: vec![REDIRECT_SLOT], ..World::default() };
         world.origins.insert(ORIGIN, (OriginState::Up as u32, GENERATION));
-        world.services.push(Tuple { src: self.client(), dst: self.vip(), proto: proto::TCP });
-        world.services.push(Tuple { src: self.client(), dst: self.vip(), proto: proto::UDP });
+        for proto in [proto::TCP, proto::UDP] {
+            world.services.push((Tuple { src: self.client(), dst: self.vip(), proto }, ServiceKind::Rtmp));
+        }
         let to_origin =
             NextHop { ifindex: ELSEWHERE, device: REDIRECT_SLOT, dst_mac: ORIGIN_MAC, src_mac: OWN_MAC_BACK, mtu: 0 };
         let to_client = NextHop { ifindex: LO, device: 0, dst_mac: CLIENT_MAC, src_mac: OWN_MAC, mtu: 0 };
