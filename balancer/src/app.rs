@@ -18,7 +18,7 @@ use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
 use crate::rtc;
 use crate::slowpath::udp::Udp;
-use crate::slowpath::{self, Admission, Context, PortPool};
+use crate::slowpath::{self, Admission, Context, PortPool, Srt};
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
@@ -156,6 +156,7 @@ fn assemble(
         ports,
         rtc,
         udp: Udp::default(),
+        srt: Srt::new(offload.as_deref()).context("no random bytes for the cookies of SRT: is /dev/urandom there?")?,
         ways: Ways::default(),
         reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),
         usual_chunk_size: AtomicU32::new(CHUNK_SIZE),

@@ -18,7 +18,7 @@ mod words;
 pub use datagrams::Datagrams;
 pub use devices::mtu;
 pub use events::EventSource;
-pub use load::{Interface, LoadError, boot_seconds, coarse_now};
+pub use load::{Interface, LoadError, boot_seconds, coarse_now, kernel_now};
 pub use maps::{Half, MapUsage, SpliceError, SplicedFlow, StreamEntry};
 pub use neighbours::{Way, Ways};
 pub use pins::{Unloaded, links, unload};

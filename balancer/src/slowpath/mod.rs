@@ -6,6 +6,8 @@ mod admission;
 mod arm;
 mod connection;
 mod dialect;
+#[cfg(test)]
+mod fixtures;
 mod front;
 mod greeting;
 mod handover;
@@ -31,6 +33,7 @@ mod wire;
 pub use admission::Admission;
 pub use listener::{Bound, bind, serve};
 pub use ports::{PortLease, PortPool};
+pub use srt::Srt;
 
 use crate::auth::Authorizer;
 use crate::config::Settings;
@@ -65,6 +68,8 @@ pub struct Context {
     pub ports: Arc<PortPool>,
     pub rtc: Arc<Sessions>,
     pub udp: Udp,
+    /// Cookies of SRT, and what its callers were answered.
+    pub srt: Srt,
     /// By which way origins are reached.
     pub ways: Ways,
     pub admission: Arc<Admission>,
