@@ -18,7 +18,7 @@ use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
 use crate::rtc;
 use crate::slowpath::udp::Udp;
-use crate::slowpath::{self, Admission, Context, PortPool, Srt};
+use crate::slowpath::{self, Admission, Context, PortPool};
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
@@ -128,8 +128,10 @@ fn assemble(
     let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock));
     let authorizer = Arc::new(Authorizer::new(&settings, counters.clone()));
     let ports = PortPool::new(settings.source_ports.clone());
+    let ways = Arc::new(Ways::default());
     let rtc = rtc::Sessions::new(rtc::Parts {
         offload: offload.clone(),
+        ways: ways.clone(),
         store: store.clone(),
         live: live.clone(),
         ports: ports.clone(),
@@ -154,11 +156,10 @@ fn assemble(
         admission: Admission::of_handshakes(settings.handshakes_max, settings.handshakes_per_client_max),
         proxied: Admission::of_http(settings.http_connections_max, settings.http_connections_per_client_max),
         ports,
-        rtc,
         udp: Udp::default(),
-        srt: Srt::new(offload.as_deref()).context("no random bytes for the cookies of SRT: is /dev/urandom there?")?,
-        ways: Ways::default(),
-        reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone()),
+        ways,
+        reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone(), rtc.clone()),
+        rtc,
         usual_chunk_size: AtomicU32::new(CHUNK_SIZE),
         settings,
         store,

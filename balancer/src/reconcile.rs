@@ -4,6 +4,7 @@
 use crate::live::Live;
 use crate::offload::{Offload, StreamEntry};
 use crate::registry::DesiredOrigin;
+use crate::rtc::Sessions;
 use crate::store::{Changes, Store};
 use balancer_common::abi::{ORIGIN_ID_LEN_MAX, Origin, OriginState, StreamPlacement};
 use std::collections::HashMap;
@@ -14,13 +15,14 @@ pub struct Reconciler {
     store: Arc<Store>,
     live: Arc<Live>,
     offload: Option<Arc<Offload>>,
+    rtc: Arc<Sessions>,
     /// What the maps say now: one reconciliation at a time.
     applied: Mutex<HashMap<u16, DesiredOrigin>>,
 }
 
 impl Reconciler {
-    pub fn new(store: Arc<Store>, live: Arc<Live>, offload: Option<Arc<Offload>>) -> Arc<Self> {
-        Arc::new(Self { store, live, offload, applied: Mutex::default() })
+    pub fn new(store: Arc<Store>, live: Arc<Live>, offload: Option<Arc<Offload>>, rtc: Arc<Sessions>) -> Arc<Self> {
+        Arc::new(Self { store, live, offload, rtc, applied: Mutex::default() })
     }
 
     /// Applies everything that has changed. Cheap when nothing has.
@@ -44,6 +46,8 @@ impl Reconciler {
             }
         }
         for reset in resets {
+            // First: else their clients would have new flows at once.
+            self.rtc.end_placed(reset.origin, reset.generation, Some(reset.stream));
             let flows = self.live.reset(|f| {
                 (f.stream_index, f.origin, f.origin_generation) == (reset.stream, reset.origin, reset.generation)
             });
@@ -63,6 +67,7 @@ impl Reconciler {
         }
         let Some(before) = before.filter(|b| b.state == OriginState::Up) else { return };
         if wanted.state != OriginState::Up || wanted.generation != before.generation {
+            self.rtc.end_placed(wanted.index, before.generation as u16, None);
             let flows = self.live.origin_died(wanted.index, before.generation as u16);
             warn!(origin = %before.id, flows, "origin is gone: its flows are reset, its streams are free");
         }

@@ -182,14 +182,6 @@ reasons! {
     AuthFailed = 106, Placement, "auth_failed";
     /// An origin's hook reported a stream that is published directly at that origin.
     Claimed = 107, Placement, "claimed";
-    /// An SRT caller whose stream id is missing, none, or may be read in two ways: refused with 1400, or 1405 for its `m`.
-    SrtBadName = 108, Placement, "srt_bad_name";
-    /// An SRT caller from before version 1.3, which cannot name a stream: refused as too old. Upgrade it.
-    SrtOldVersion = 109, Placement, "srt_old_version";
-    /// An origin refused an SRT caller, which was told its reason: see the origin's own log.
-    SrtRefused = 110, Placement, "srt_refused";
-    /// An origin did not complete an SRT handshake; another one was asked: is its SRT port right, does it listen?
-    SrtOriginFailed = 111, Placement, "srt_origin_failed";
 
     /// Spliced before the trigger was sent on: no byte of media passed user space.
     SplicedArmed = 128, Splice, "armed";
@@ -260,12 +252,19 @@ reasons! {
     LimitSetups = 180, Limit, "setups";
     /// An RTSP player with media by UDP said nothing for two session time-outs: the session was ended.
     LimitSessionSilent = 181, Limit, "session_silent";
-    /// More SRT handshakes at once than can be remembered: refused with 1402.
-    LimitSrtCalls = 182, Limit, "srt_calls";
-    /// An SRT conclusion that was answered long before: somebody has recorded it, or the network is very slow.
-    SrtReplayed = 183, Drop, "srt_replayed";
-    /// An SRT packet for a flow that user space does not know (any more): its sender gives up, or begins anew.
-    SrtStray = 184, Drop, "srt_stray";
+    /// A client of WebRTC came from more addresses than one more a second, or its session had all the flows that it may
+    /// have: does somebody forge its requests?
+    LimitRtcAddresses = 188, Limit, "rtc_addresses";
+    /// A session of WebRTC got another flow, from another address of its client's. Many a second: forged requests?
+    LimitRtcMigrations = 189, Limit, "rtc_migrations";
+    /// The origin answered nothing to a client of WebRTC: it is no client, or the origin's `rtc` address is not reached.
+    LimitRtcUnanswered = 190, Limit, "rtc_unanswered";
+    /// A STUN request whose user name is nobody's came to user space: dropped. Has its session ended?
+    LimitRtcUnknown = 191, Limit, "rtc_unknown";
+    /// A datagram that is no STUN request came to the `rtc` port without a flow: dropped.
+    LimitRtcStray = 192, Limit, "rtc_stray";
+    /// More names of WebRTC sessions than the `ICE` map can hold: the offer was refused.
+    LimitRtcSessions = 193, Limit, "rtc_sessions";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

@@ -1,4 +1,5 @@
-//! Takes over what an earlier process left in the kernel: origins, streams, flows, in this order.
+//! Takes over what an earlier process left in the kernel: origins, streams, flows, sessions of
+//! WebRTC, in this order.
 
 use crate::live::adopt::Known;
 use crate::recognize::StreamKey;
@@ -34,9 +35,10 @@ pub fn adopt(ctx: &Context) {
     }
     ctx.reconciler.adopt(applied.into_iter());
     let (adopted, removed) = ctx.live.adopt(&known, &ctx.ports);
-    if adopted + removed > 0 {
+    let sessions = ctx.rtc.adopt(&known);
+    if adopted + removed + sessions > 0 {
         let (origins, streams) = (known.origins.len(), known.streams.len());
-        info!(adopted, removed, origins, streams, "took over the flows of an earlier process");
+        info!(adopted, removed, origins, streams, sessions, "took over the flows of an earlier process");
     }
 }
 

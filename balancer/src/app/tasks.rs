@@ -6,6 +6,7 @@ use crate::offload::{EventSource, Offload, neighbours};
 use crate::slowpath::{self, Bound, Context, udp};
 use crate::tls;
 use anyhow::Context as _;
+use balancer_common::abi::EventKind;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -15,6 +16,7 @@ use tokio::task::JoinHandle;
 use tracing::error;
 
 const SCAN_EVERY: Duration = Duration::from_secs(1);
+const SWEEP_EVERY: Duration = Duration::from_secs(1);
 const TICK_EVERY: Duration = Duration::from_millis(250);
 
 /// Starts them; the handle is the system API's.
@@ -33,6 +35,7 @@ pub async fn start(
     }
     tokio::spawn(scan(ctx.clone()));
     tokio::spawn(tick(ctx.clone()));
+    tokio::spawn(sweep(ctx.clone()));
     tokio::spawn(reconcile(ctx.clone()));
     let hangup = signal(SignalKind::hangup()).context("cannot wait for SIGHUP")?;
     tokio::spawn(tls::watch(ctx.tls.clone(), hangup));
@@ -85,9 +88,25 @@ async fn scan(ctx: Arc<Context>) {
         every.tick().await;
         let looker = ctx.clone();
         // A walk over a large table takes a while: not on a worker that connections wait for.
-        let look = move || looker.live.scan(looker.settings.idle_times());
+        let look = move || {
+            let strangers = looker.live.scan(looker.settings.idle_times());
+            strangers.into_iter().for_each(|client| slowpath::made(&looker, client));
+        };
         if let Err(error) = tokio::task::spawn_blocking(look).await {
             error!(%error, "a look at the flows failed");
+        }
+    }
+}
+
+/// The sessions of WebRTC.
+async fn sweep(ctx: Arc<Context>) {
+    let mut every = tokio::time::interval(SWEEP_EVERY);
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    for number in 0.. {
+        every.tick().await;
+        let sessions = ctx.rtc.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || sessions.sweep(number)).await {
+            error!(%error, "a look at the sessions of WebRTC failed");
         }
     }
 }
@@ -99,7 +118,6 @@ async fn tick(ctx: Arc<Context>) {
         every.tick().await;
         ctx.store.tick(ctx.now());
         ctx.proxy.origins.sweep();
-        ctx.srt.tick(ctx.offload.as_deref(), ctx.now());
     }
 }
 
@@ -122,7 +140,10 @@ async fn events(ctx: Arc<Context>) {
     };
     loop {
         match source.next().await {
-            Ok(events) => events.into_iter().for_each(|(kind, key)| ctx.live.event(kind, key)),
+            Ok(events) => events.into_iter().for_each(|(kind, key)| match kind {
+                EventKind::Made => slowpath::made(&ctx, key),
+                EventKind::Fin | EventKind::Rst | EventKind::Reused => ctx.live.event(kind, key),
+            }),
             Err(error) => return error!(%error, "no more events from the fast path"),
         }
     }

@@ -7,6 +7,7 @@ pub mod adopt;
 mod farewell;
 mod reset;
 mod session;
+mod several;
 mod spliced;
 
 use crate::flow::{FlowId, FlowRecord, FlowTable, Path};
@@ -19,7 +20,7 @@ use balancer_common::abi::FlowKey;
 pub use farewell::{Farewell, Farewells};
 pub use reset::ResetOrder;
 use spliced::Spliced;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -44,6 +45,8 @@ struct State {
     tasks: HashMap<FlowId, Arc<ResetOrder>>,
     /// Client's ingress keys of the channels that the kernel carries for a task.
     sessions: HashMap<FlowId, Vec<FlowKey>>,
+    /// Flows of the kernel's own making that nobody knew at the last look.
+    strange: HashSet<FlowKey>,
     sampler: Sampler,
 }
 

@@ -65,14 +65,21 @@ impl Spliced {
 }
 
 impl Live {
-    /// One look at every flow in the kernel.
-    pub fn scan(&self, times: IdleTimes) {
+    /// One look at every flow in the kernel. The clients' keys of those that the kernel made itself, and that were not
+    /// known at the last look either.
+    pub fn scan(&self, times: IdleTimes) -> Vec<FlowKey> {
         let _one = self.scanning.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(offload) = &self.offload else { return self.sample(self.now()) };
+        let Some(offload) = &self.offload else {
+            self.sample(self.now());
+            return Vec::new();
+        };
         let looked_at = self.now();
         let flows: HashMap<FlowKey, SplicedFlow> = match offload.flows() {
             Ok(flows) => flows.into_iter().map(|f| (f.client, f)).collect(),
-            Err(error) => return warn!(%error, "the flow tables cannot be read: no counts, no ends until they can"),
+            Err(error) => {
+                warn!(%error, "the flow tables cannot be read: no counts, no ends until they can");
+                return Vec::new();
+            }
         };
         let now = self.now();
         let coarse = crate::offload::coarse_now();
@@ -114,6 +121,7 @@ impl Live {
             }
         }
         state.end_idle_sessions(times.others, now);
+        let strangers = state.strangers(&flows);
         drop(state);
         self.sample(now);
         for (client, id, why) in over {
@@ -122,6 +130,7 @@ impl Live {
                 self.end(client, why, matches!(why, IDLE | REFUSED));
             }
         }
+        strangers
     }
 
     /// Hands the origins' and streams' rates to placement.
@@ -174,7 +183,7 @@ impl Live {
     }
 
     /// Ends a flow in the kernel. With `tell`, both peers are made to ask, and the host's stack resets them.
-    fn end(&self, client: FlowKey, why: &str, tell: bool) {
+    pub(super) fn end(&self, client: FlowKey, why: &str, tell: bool) {
         let mut state = self.state();
         let Some(entry) = state.spliced.remove(&client) else { return };
         let record = if entry.is_channel { None } else { state.table.remove(entry.id) };

@@ -4,7 +4,7 @@ pub mod http;
 pub mod proxy_header;
 pub mod rtmp;
 pub mod rtsp;
-pub mod srt;
 mod stream_key;
+pub mod stun;
 
 pub use stream_key::{StreamKey, StreamKeyError};

@@ -4,10 +4,17 @@
 //! A session makes no flow itself. It is what the kernel (`ICE`, `PORTS4`, `PORTS6`) and the slow path need to make one
 //! when a STUN request names it; how many they may make, and how fast, is bounded here. Reads no SDP and no packet.
 
+mod adopt;
+mod kernel;
+mod session;
 mod sessions;
+mod sweep;
 mod table;
+#[cfg(test)]
+mod tests;
 
-pub use sessions::{Parts, Sessions};
+pub use session::Member;
+pub use sessions::{Admitted, Parts, Refused, Sessions};
 
 use crate::flow::Role;
 use crate::placement::Placement;

@@ -1,60 +1,150 @@
 //! The sessions by number, by name and by resource. Pure.
 
+use super::session::Session;
 use super::{NewSession, RtcError};
+use balancer_common::abi::capacity;
 use std::collections::HashMap;
+use std::time::Duration;
 
 /// Of a fragment, in characters (RFC 8839 section 5.4).
 const UFRAG_LENS: std::ops::RangeInclusive<usize> = 4..=256;
+/// One for each transport, and those from before as many restarts of ICE as fit.
+const NAMES_PER_SESSION_MAX: usize = 16;
+/// What `ICE` holds.
+const NAMES_MAX: usize = capacity::ICE as usize;
 
 #[derive(Default)]
 pub struct Table {
-    sessions: HashMap<u32, NewSession>,
-    by_ufrag: HashMap<String, u32>,
+    sessions: HashMap<u32, Session>,
+    by_name: HashMap<String, u32>,
     by_resource: HashMap<String, u32>,
-    last: u32,
 }
 
 impl Table {
-    pub fn add(&mut self, new: NewSession) -> Result<(), RtcError> {
-        if new.ufrags.is_empty() || !new.ufrags.iter().all(|ufrag| is_ufrag(ufrag)) {
-            return Err(RtcError::Ufrag);
+    /// A session, and what it replaces: an origin that gives a name again has no other session of that name.
+    pub fn add(&mut self, new: NewSession, now: Duration) -> Result<(u32, Vec<(u32, Session)>), RtcError> {
+        check(&new.ufrags)?;
+        if self.by_name.len() + new.ufrags.len() > NAMES_MAX {
+            return Err(RtcError::Full(NAMES_MAX));
         }
-        self.last += 1;
-        let id = self.last;
+        let mut replaced = Vec::new();
         for ufrag in &new.ufrags {
-            self.by_ufrag.insert(ufrag.clone(), id);
+            let Some(earlier) = self.by_name.get(ufrag).copied() else { continue };
+            let place = |media, origin, generation| (media, origin, generation);
+            let p = &new.placement;
+            let is_same = self.sessions.get(&earlier).is_some_and(|s| {
+                place(s.media, s.placement.origin, s.placement.generation) == place(new.media, p.origin, p.generation)
+            });
+            if !is_same {
+                return Err(RtcError::Taken);
+            }
+            replaced.push(earlier);
         }
-        if let Some(resource) = &new.resource {
+        let replaced = replaced.into_iter().filter_map(|id| Some((id, self.remove(id)?))).collect();
+        let id = self.number(new.resource.as_deref().unwrap_or(&new.ufrags[0]));
+        self.insert(id, Session::new(new, now));
+        Ok((id, replaced))
+    }
+
+    /// Under a number that is its own.
+    pub fn insert(&mut self, id: u32, session: Session) {
+        for name in &session.names {
+            self.by_name.insert(name.ufrag.clone(), id);
+        }
+        if let Some(resource) = &session.resource {
             self.by_resource.insert(resource.clone(), id);
         }
-        self.sessions.insert(id, new);
-        Ok(())
+        self.sessions.insert(id, session);
     }
 
-    pub fn rename(&mut self, resource: &str, ufrags: Vec<String>) -> Result<(), RtcError> {
-        let id = *self.by_resource.get(resource).ok_or(RtcError::Unknown)?;
-        for ufrag in ufrags {
-            self.by_ufrag.insert(ufrag, id);
+    /// These are the session's names from now on; the old ones stay for a while.
+    pub fn rename(&mut self, id: u32, ufrags: Vec<String>, now: Duration) -> Result<(), RtcError> {
+        check(&ufrags)?;
+        if ufrags.iter().any(|ufrag| self.by_name.get(ufrag).is_some_and(|of| *of != id)) {
+            return Err(RtcError::Taken);
         }
+        let session = self.sessions.get_mut(&id).ok_or(RtcError::Unknown)?;
+        if session.names.len() + ufrags.len() > NAMES_PER_SESSION_MAX || self.by_name.len() >= NAMES_MAX {
+            return Err(RtcError::Full(NAMES_PER_SESSION_MAX));
+        }
+        for ufrag in &ufrags {
+            self.by_name.insert(ufrag.clone(), id);
+        }
+        session.rename(ufrags, now);
         Ok(())
     }
 
-    pub fn take(&mut self, resource: &str) -> Option<NewSession> {
-        let id = self.by_resource.remove(resource)?;
-        self.by_ufrag.retain(|_, of| *of != id);
-        self.sessions.remove(&id)
+    /// The session of a resource. One that an earlier process knew has forgotten its resource, but not its number, which
+    /// was made of it.
+    pub fn of_resource(&self, resource: &str) -> Option<u32> {
+        let by_number = || {
+            let number = number(resource);
+            self.sessions.get(&number).filter(|session| session.resource.is_none()).map(|_| number)
+        };
+        self.by_resource.get(resource).copied().or_else(by_number)
     }
 
-    pub fn knows(&self, ufrag: &str) -> bool {
-        self.by_ufrag.contains_key(ufrag)
+    pub fn named(&self, ufrag: &str) -> Option<u32> {
+        self.by_name.get(ufrag).copied()
+    }
+
+    pub fn get_mut(&mut self, id: u32) -> Option<&mut Session> {
+        self.sessions.get_mut(&id)
+    }
+
+    pub fn remove(&mut self, id: u32) -> Option<Session> {
+        let session = self.sessions.remove(&id)?;
+        for name in &session.names {
+            self.forget_name(&name.ufrag, id);
+        }
+        // A later session may have the same resource.
+        if let Some(resource) = session.resource.as_deref().filter(|of| self.by_resource.get(*of) == Some(&id)) {
+            self.by_resource.remove(resource);
+        }
+        Some(session)
+    }
+
+    pub fn forget_name(&mut self, ufrag: &str, id: u32) {
+        if self.by_name.get(ufrag) == Some(&id) {
+            self.by_name.remove(ufrag);
+        }
+    }
+
+    pub fn ids(&self) -> Vec<u32> {
+        self.sessions.keys().copied().collect()
+    }
+
+    /// The sessions that `which` picks.
+    pub fn picked(&self, which: impl Fn(&Session) -> bool) -> Vec<u32> {
+        self.sessions.iter().filter(|(_, session)| which(session)).map(|(id, _)| *id).collect()
     }
 
     pub fn len(&self) -> usize {
         self.sessions.len()
     }
+
+    /// A free number, if possible the one that stands for `text`.
+    fn number(&self, text: &str) -> u32 {
+        let mut number = number(text);
+        while number == 0 || self.sessions.contains_key(&number) {
+            number = number.wrapping_add(1);
+        }
+        number
+    }
 }
 
-/// `ice-char` of RFC 8839 section 5.4.
+/// FNV-1a, folded. It has to be the same in every process.
+fn number(text: &str) -> u32 {
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x100_0000_01b3));
+    (hash >> 32) as u32 ^ hash as u32
+}
+
+fn check(ufrags: &[String]) -> Result<(), RtcError> {
+    let is_well = !ufrags.is_empty() && ufrags.len() <= NAMES_PER_SESSION_MAX / 2;
+    if is_well && ufrags.iter().all(|ufrag| is_ufrag(ufrag)) { Ok(()) } else { Err(RtcError::Ufrag) }
+}
+
+/// Not only the `ice-char`s of RFC 8839 section 5.4: whatever a client can repeat in front of a colon.
 fn is_ufrag(text: &str) -> bool {
-    UFRAG_LENS.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/'))
+    UFRAG_LENS.contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b':')
 }

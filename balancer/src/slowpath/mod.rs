@@ -6,8 +6,6 @@ mod admission;
 mod arm;
 mod connection;
 mod dialect;
-#[cfg(test)]
-mod fixtures;
 mod front;
 mod greeting;
 mod handover;
@@ -32,8 +30,9 @@ mod wire;
 
 pub use admission::Admission;
 pub use listener::{Bound, bind, serve};
+pub use origin_leg::own_address;
 pub use ports::{PortLease, PortPool};
-pub use srt::Srt;
+pub use rtc::made;
 
 use crate::auth::Authorizer;
 use crate::config::Settings;
@@ -68,10 +67,8 @@ pub struct Context {
     pub ports: Arc<PortPool>,
     pub rtc: Arc<Sessions>,
     pub udp: Udp,
-    /// Cookies of SRT, and what its callers were answered.
-    pub srt: Srt,
     /// By which way origins are reached.
-    pub ways: Ways,
+    pub ways: Arc<Ways>,
     pub admission: Arc<Admission>,
     /// Connections that the proxy answers.
     pub proxied: Arc<Admission>,

@@ -49,6 +49,14 @@ impl PortPool {
         Some(self.lease(pool, own, origin, port, true))
     }
 
+    /// The same for a flow that may never come: the port rests only after [`PortLease::use_up`].
+    pub fn reserve(self: &Arc<Self>, own: IpAddr, origin: SocketAddr, now: Instant) -> Option<PortLease> {
+        self.take(own, origin, now).map(|mut lease| {
+            lease.used = false;
+            lease
+        })
+    }
+
     /// An even port of `own`'s and the next one, for RTP and RTCP (RFC 3550 section 11). Towards whom is not known yet,
     /// so they are free towards everybody: these are ports of bound sockets. They rest only after
     /// [`PortLease::use_up`].

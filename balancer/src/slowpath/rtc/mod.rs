@@ -1,9 +1,74 @@
-//! WebRTC media in user space: STUN requests for which the kernel could make no flow.
+//! WebRTC media in user space: STUN requests for which the kernel could make no flow. What they name, and what that may
+//! cost, is said by [`crate::rtc`]; what becomes of a flow is `udp`'s business.
 
 use super::Context;
-use super::udp::Listener;
+use super::udp::{Flow, Leg, Listener, Spec, dial};
+use crate::flow::Protocol;
+use crate::recognize::stun::{NoName, names};
+use crate::rtc::{Member, Refused};
+use balancer_common::abi::{FlowKey, Reason};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use tracing::debug;
 
 /// A datagram that belongs to no flow.
-pub fn heard(_ctx: &Arc<Context>, _listener: &Arc<Listener>, _from: SocketAddr, _datagram: &[u8]) {}
+pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, datagram: &[u8]) {
+    let names = match names(datagram) {
+        Ok(names) => names,
+        Err(NoName::Other) => return refuse(ctx, from, Reason::LimitRtcStray),
+        Err(NoName::Malformed) => return refuse(ctx, from, Reason::StunMalformed),
+    };
+    let admitted = match ctx.rtc.admit(names) {
+        Ok(admitted) => admitted,
+        Err(Refused::Unknown) => return refuse(ctx, from, Reason::LimitRtcUnknown),
+        // Counted where it is known whose it is.
+        Err(Refused::Exhausted) => return,
+    };
+    let Some(key) = FlowKey::udp(from, listener.address) else { return };
+    let media = admitted.media;
+    // The kernel needs no socket for a port that it is granted: somebody else on this host may have one.
+    let granted = admitted.port.and_then(|port| Leg::on(port, media).ok());
+    let leg = match granted.map_or_else(|| dial(ctx, media), Ok) {
+        Ok(leg) => leg,
+        Err(error) => return debug!(client = %from, %error, "no flow for a client of WebRTC"),
+    };
+    let spec = Spec {
+        client: from,
+        key: admitted.key,
+        role: admitted.role,
+        protocol: Protocol::Webrtc,
+        placement: admitted.placement,
+        // In the kernel it is known by them whose flow it is.
+        tags: (admitted.session, admitted.session),
+        // DTLS has a last word, but encrypted.
+        is_last: |_| false,
+        idle_timeout: ctx.settings.rtc_idle_timeout,
+    };
+    let flow = Flow::open(ctx, listener, spec, leg);
+    flow.pass_to_origin(datagram);
+    ctx.rtc.opened(admitted.session, Member { id: flow.id(), key });
+    if admitted.is_late {
+        let ctx = ctx.clone();
+        tokio::spawn(async move { ctx.rtc.enter_late(admitted.session).await });
+    }
+}
+
+/// The kernel has made a flow. User space may have made one as well, when two requests came at once: then it goes.
+pub fn made(ctx: &Context, client: FlowKey) {
+    let (from, vip) = client.addresses();
+    if let Some(flow) = ctx.udp.flow(from, vip) {
+        flow.end();
+    }
+    ctx.rtc.made(client);
+}
+
+/// Dropped and counted; said once a second, whoever asks for however many.
+fn refuse(ctx: &Context, from: SocketAddr, reason: Reason) {
+    static SAID_AT_S: AtomicU64 = AtomicU64::new(u64::MAX);
+    ctx.counters.count(reason);
+    let now_s = ctx.now().as_secs();
+    if SAID_AT_S.swap(now_s, Relaxed) != now_s {
+        debug!(client = %from, reason = reason.label(), number = reason as u32, help = reason.help(), "dropped");
+    }
+}

@@ -117,6 +117,15 @@ impl Flow {
         (self.spec.client, self.listener.address)
     }
 
+    pub fn id(&self) -> FlowId {
+        self.id
+    }
+
+    /// Ends it at once.
+    pub fn end(&self) {
+        self.reset.give();
+    }
+
     pub fn spec(&self) -> &Spec {
         &self.spec
     }
@@ -126,8 +135,9 @@ impl Flow {
         if self.over.load(Relaxed) && !(self.spec.is_last)(datagram) {
             return false;
         }
-        // What cannot be sent is lost, as datagrams are.
-        if self.socket.try_send(datagram).is_ok() {
+        // What cannot be sent is lost, as datagrams are. Past the runtime, which takes a new socket for one that is not
+        // ready: the first datagram would be lost always.
+        if socket2::SockRef::from(&self.socket).send(datagram).is_ok() {
             self.moved(&self.to_origin, datagram);
         }
         true
@@ -168,6 +178,10 @@ impl Flow {
         let Some(offload) = &self.ctx.offload else { return Err(SpliceError::Off) };
         let (client, vip) = self.key();
         let key = FlowKey::udp(client, vip).ok_or(SpliceError::Family)?;
+        if offload.flow(key).is_some() {
+            // The kernel has made one itself, and tells us in a moment.
+            return Err(SpliceError::Unseen(client));
+        }
         let arrival = offload.arrival(key).ok_or(SpliceError::Unseen(client))?;
         let publishes = if self.spec.role == Role::Publish { FlowFlags::PUBLISH } else { 0 };
         let datagrams = Datagrams {
