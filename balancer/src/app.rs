@@ -18,7 +18,7 @@ use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
 use crate::rtc;
 use crate::slowpath::udp::Udp;
-use crate::slowpath::{self, Admission, Context, PortPool};
+use crate::slowpath::{self, Admission, Context, PortPool, Srt};
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
@@ -157,6 +157,7 @@ fn assemble(
         proxied: Admission::of_http(settings.http_connections_max, settings.http_connections_per_client_max),
         ports,
         udp: Udp::default(),
+        srt: Srt::new(offload.as_deref()).context("no random bytes for the cookies of SRT: is /dev/urandom there?")?,
         ways,
         reconciler: Reconciler::new(store.clone(), live.clone(), offload.clone(), rtc.clone()),
         rtc,

@@ -182,6 +182,14 @@ reasons! {
     AuthFailed = 106, Placement, "auth_failed";
     /// An origin's hook reported a stream that is published directly at that origin.
     Claimed = 107, Placement, "claimed";
+    /// An SRT caller whose stream id is missing, none, or may be read in two ways: refused with 1400, or 1405 for its `m`.
+    SrtBadName = 108, Placement, "srt_bad_name";
+    /// An SRT caller from before version 1.3, which cannot name a stream: refused as too old. Upgrade it.
+    SrtOldVersion = 109, Placement, "srt_old_version";
+    /// An origin refused an SRT caller, which was told its reason: see the origin's own log.
+    SrtRefused = 110, Placement, "srt_refused";
+    /// An origin did not complete an SRT handshake; another one was asked: is its SRT port right, does it listen?
+    SrtOriginFailed = 111, Placement, "srt_origin_failed";
 
     /// Spliced before the trigger was sent on: no byte of media passed user space.
     SplicedArmed = 128, Splice, "armed";
@@ -252,6 +260,12 @@ reasons! {
     LimitSetups = 180, Limit, "setups";
     /// An RTSP player with media by UDP said nothing for two session time-outs: the session was ended.
     LimitSessionSilent = 181, Limit, "session_silent";
+    /// More SRT handshakes at once than can be remembered: refused with 1402.
+    LimitSrtCalls = 182, Limit, "srt_calls";
+    /// An SRT conclusion that was answered long before: somebody has recorded it, or the network is very slow.
+    SrtReplayed = 183, Drop, "srt_replayed";
+    /// An SRT packet for a flow that user space does not know (any more): its sender gives up, or begins anew.
+    SrtStray = 184, Drop, "srt_stray";
     /// A client of WebRTC came from more addresses than one more a second, or its session had all the flows that it may
     /// have: does somebody forge its requests?
     LimitRtcAddresses = 188, Limit, "rtc_addresses";

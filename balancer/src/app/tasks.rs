@@ -118,6 +118,7 @@ async fn tick(ctx: Arc<Context>) {
         every.tick().await;
         ctx.store.tick(ctx.now());
         ctx.proxy.origins.sweep();
+        ctx.srt.tick(ctx.offload.as_deref(), ctx.now());
     }
 }
 

@@ -6,6 +6,8 @@ mod admission;
 mod arm;
 mod connection;
 mod dialect;
+#[cfg(test)]
+mod fixtures;
 mod front;
 mod greeting;
 mod handover;
@@ -33,6 +35,7 @@ pub use listener::{Bound, bind, serve};
 pub use origin_leg::own_address;
 pub use ports::{PortLease, PortPool};
 pub use rtc::made;
+pub use srt::Srt;
 
 use crate::auth::Authorizer;
 use crate::config::Settings;
@@ -67,6 +70,8 @@ pub struct Context {
     pub ports: Arc<PortPool>,
     pub rtc: Arc<Sessions>,
     pub udp: Udp,
+    /// Cookies of SRT, and what its callers were answered.
+    pub srt: Srt,
     /// By which way origins are reached.
     pub ways: Arc<Ways>,
     pub admission: Arc<Admission>,

@@ -1,14 +1,184 @@
-//! SRT in user space: handshakes whose cookie is valid.
+//! SRT in user space: callers whose conclusion has a valid cookie, and without a fast path all of them.
+//!
+//! Owns a caller from its conclusion to the answer: the stream id, the hook, the placement, a handshake of our own with the
+//! origin. What follows is `udp`'s. Everything that a caller says but cookies, addresses and the stream id passes as it
+//! is: keys, filters, groups.
+
+mod approach;
+mod call;
+mod memory;
+mod refusal;
+mod secrets;
+#[cfg(test)]
+mod tests;
 
 use super::Context;
 use super::udp::Listener;
+use crate::offload::{Offload, kernel_now};
+use crate::recognize::srt::{SrtError, asked};
+use balancer_common::abi::{FlowKey, MINUTE_NS, Reason};
+use balancer_common::packet::cookie::{self, Checked};
+use balancer_common::packet::srt::{HANDSHAKE_LEN, Handshake, Header, kind, reject, shutdown};
+use call::Call;
+use memory::{CallId, Memory, Remembered};
+use refusal::Refusal;
+use secrets::Secrets;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tracing::{debug, warn};
 
-/// A datagram that belongs to no flow.
-pub fn heard(_ctx: &Arc<Context>, _listener: &Arc<Listener>, _from: SocketAddr, _datagram: &[u8]) {}
+/// What all callers share.
+pub struct Srt {
+    secrets: Mutex<Secrets>,
+    memory: Mutex<Memory>,
+}
+
+/// As it came, less its extensions.
+type Fixed = Handshake<[u8; HANDSHAKE_LEN]>;
+
+impl Srt {
+    /// With the secrets that the kernel goes by, where there is a fast path.
+    pub fn new(offload: Option<&Offload>) -> std::io::Result<Self> {
+        let adopted = offload.map(|offload| [0, 1].map(|slot| offload.secret(slot))).unwrap_or_default();
+        let mut secrets = Secrets::adopt(adopted);
+        write(offload, secrets.renew(minute(), secrets::random)?);
+        Ok(Self { secrets: Mutex::new(secrets), memory: Mutex::default() })
+    }
+
+    /// A few times a minute.
+    pub fn tick(&self, offload: Option<&Offload>, now: Duration) {
+        self.memory().forget_old(now);
+        match self.secrets().renew(minute(), secrets::random) {
+            Ok(renewed) => write(offload, renewed),
+            Err(error) => warn!(%error, "no new secret for the cookies of SRT: the old one stays"),
+        }
+    }
+
+    fn secrets(&self) -> MutexGuard<'_, Secrets> {
+        // Whole between statements, as is the memory.
+        self.secrets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cookie(&self, caller: &FlowKey) -> Option<u32> {
+        self.secrets().of_minute(minute()).map(|secret| cookie::make(&secret, caller, minute()))
+    }
+
+    fn check(&self, cookie: u32, caller: &FlowKey) -> Checked {
+        let secrets = self.secrets();
+        cookie::check(cookie, caller, minute(), |slot| secrets.in_slot(slot))
+    }
+}
+
+fn minute() -> u64 {
+    (kernel_now().as_nanos() / u128::from(MINUTE_NS)) as u64
+}
+
+fn write(offload: Option<&Offload>, renewed: Vec<(u32, balancer_common::abi::Secret)>) {
+    for (slot, secret) in renewed {
+        if let Some(Err(error)) = offload.map(|offload| offload.set_secret(slot, secret)) {
+            warn!(%error, "the fast path keeps its old secret: conclusions of SRT will not be understood");
+        }
+    }
+}
+
+/// A datagram by which a caller begins: it is for us, whatever flow its sender has already. An origin that heard it would
+/// serve whatever stream it names, unasked and unplaced.
+pub fn is_greeting(datagram: &[u8]) -> bool {
+    Header::read(datagram).is_some_and(|header| header.is_handshake() && header.destination() == 0)
+}
+
+/// After such a datagram the conversation is over.
+pub fn is_last(datagram: &[u8]) -> bool {
+    Header::read(datagram).is_some_and(|header| header.is_shutdown())
+}
 
 /// What ends a conversation for the socket with this id.
-pub fn last_word(_socket_id: u32) -> Vec<u8> {
-    Vec::new()
+pub fn last_word(socket_id: u32) -> Vec<u8> {
+    shutdown(socket_id).to_vec()
+}
+
+/// A datagram that belongs to no flow.
+pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, datagram: &[u8]) {
+    let Some(caller) = FlowKey::udp(from, listener.address) else { return };
+    let count = |reason| ctx.counters.count(reason);
+    if !Header::read(datagram).is_some_and(|header| header.is_handshake()) {
+        return count(Reason::SrtStray);
+    }
+    let is_callers = |said: &Fixed| said.destination() == 0 && said.socket_id() != 0;
+    let Some(mut handshake) = Handshake::read(datagram).filter(is_callers) else {
+        return count(Reason::SrtMalformed);
+    };
+    match handshake.kind() {
+        kind::INDUCTION => {
+            let Some(cookie) = ctx.srt.cookie(&caller) else { return };
+            handshake.answer_induction(cookie);
+            count(Reason::SrtAnswered);
+            say(listener, from, handshake.bytes());
+        }
+        kind::WAVEAHAND => {
+            handshake.reject(reject::PEER);
+            count(Reason::SrtRendezvous);
+            say(listener, from, handshake.bytes());
+        }
+        kind::CONCLUSION => match ctx.srt.check(handshake.cookie(), &caller) {
+            Checked::Valid => concluded(ctx, listener, from, handshake, datagram),
+            Checked::Stale => count(Reason::SrtStaleCookie),
+            Checked::Bad => count(Reason::SrtBadCookie),
+        },
+        _ => count(Reason::SrtMalformed),
+    }
+}
+
+/// A conclusion whose sender has its cookie from us.
+fn concluded(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, handshake: Fixed, datagram: &[u8]) {
+    let id =
+        CallId { client: from, vip: listener.address, socket_id: handshake.socket_id(), cookie: handshake.cookie() };
+    let remembered = ctx.srt.memory().begin(id, ctx.now());
+    let refuse = |refusal: Refusal| {
+        let answer = refusal.of(handshake);
+        ctx.srt.memory().answered(id, &answer, ctx.now());
+        say(listener, from, &answer);
+    };
+    match remembered {
+        Remembered::UnderWay => return,
+        Remembered::Answered(answer) => return say(listener, from, &answer),
+        Remembered::Spent => return ctx.counters.count(Reason::SrtReplayed),
+        Remembered::TooMany => {
+            ctx.counters.count(Reason::LimitSrtCalls);
+            return say(listener, from, &Refusal::Overload.of(handshake));
+        }
+        Remembered::New => {}
+    }
+    if handshake.version() < balancer_common::packet::srt::VERSION {
+        ctx.counters.count(Reason::SrtOldVersion);
+        return refuse(Refusal::OldVersion);
+    }
+    let asked = match asked(datagram) {
+        Ok(asked) => asked,
+        Err(error) => {
+            debug!(client = %from, %error, "names no stream");
+            ctx.counters.count(Reason::SrtBadName);
+            return refuse(if error == SrtError::Mode { Refusal::BadMode } else { Refusal::BadName });
+        }
+    };
+    match ctx.admission.admit(Some(from.ip())) {
+        Ok(admitted) => {
+            let call = Call::new(ctx, listener, id, (handshake, datagram), asked, admitted);
+            tokio::spawn(call.live());
+        }
+        Err(reason) => {
+            ctx.counters.count(reason);
+            refuse(Refusal::Overload);
+        }
+    }
+}
+
+fn say(listener: &Listener, client: SocketAddr, datagram: &[u8]) {
+    // Lost as any datagram may be: the caller asks again.
+    let _ = listener.socket.try_send_to(datagram, client);
 }

@@ -85,7 +85,10 @@ fn take(ctx: &Arc<Context>, listener: &Arc<Listener>, buffer: &mut [u8], stoppin
 }
 
 fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, datagram: &[u8], stopping: bool) {
-    if let Some(flow) = ctx.udp.flow(from, listener.address) {
+    let is_greeting = listener.kind == ServiceKind::Srt && srt::is_greeting(datagram);
+    if is_greeting {
+        // Not its flow's origin's, if it has one: it begins anew, or has not heard the answer yet.
+    } else if let Some(flow) = ctx.udp.flow(from, listener.address) {
         if flow.pass_to_origin(datagram) {
             return;
         }

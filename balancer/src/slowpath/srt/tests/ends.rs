@@ -1,0 +1,53 @@
+//! How a conversation ends, and that its caller may begin another one.
+
+use super::*;
+
+#[tokio::test]
+async fn a_shutdown_of_either_end_passes_and_ends_the_flow() {
+    for by_caller in [true, false] {
+        let (world, origin) = World::with_origin(Manners::default()).await;
+        let (caller, _) = world.call(PUBLISH).await;
+        if by_caller {
+            caller.socket.send(&packet::control(Kind::Shutdown, Origin::ID)).await.unwrap();
+            let heard = || origin.heard().iter().any(|(_, bytes)| packet::kind(bytes) == Some(Kind::Shutdown));
+            world::until("the origin to hear it", heard).await;
+        } else {
+            origin.say(origin.callers()[0], &packet::control(Kind::Shutdown, caller.id)).await;
+            caller.hear_kind(Kind::Shutdown).await;
+        }
+        world::until("the flow to end", || world.ctx.live.is_empty()).await;
+        assert!(world.ctx.udp.is_empty());
+    }
+}
+
+#[tokio::test]
+async fn when_its_origin_dies_a_caller_is_told_three_times() {
+    let (world, origin) = World::with_origin(Manners::default()).await;
+    let (caller, _) = world.call(PUBLISH).await;
+    let flow = world.ctx.live.flows().remove(0);
+    world.ctx.live.origin_died(flow.origin, flow.origin_generation);
+    for _ in 0..3 {
+        assert_eq!(caller.hear_kind(Kind::Shutdown).await, packet::control(Kind::Shutdown, caller.id));
+    }
+    caller.hears_nothing().await;
+    assert!(world.ctx.live.is_empty());
+    // The origin hears it as well, should it live after all.
+    let heard = || origin.heard().iter().any(|(_, bytes)| packet::kind(bytes) == Some(Kind::Shutdown));
+    world::until("the origin to hear it", heard).await;
+}
+
+#[tokio::test]
+async fn a_caller_that_begins_anew_on_its_port_is_placed_anew() {
+    let (world, origin) = World::with_origin(Manners::default()).await;
+    let (mut caller, _) = world.call(PUBLISH).await;
+    let first = world.ctx.live.flows().remove(0);
+    caller.id += 1000;
+    let answer = caller.call("#!::r=live/other,m=request").await;
+    assert_eq!((answer.kind, answer.destination), (CONCLUSION, caller.id));
+    world::until("the first flow to end", || world.ctx.live.len() == 1).await;
+    let second = world.ctx.live.flows().remove(0);
+    assert_eq!((second.client, second.stream.to_string().as_str()), (first.client, "__defaultVhost__/live/other"));
+    assert_ne!(second.source, first.source);
+    let by_first = origin.conclusions().into_iter().filter(|(from, _)| *from == first.source).count();
+    assert_eq!(by_first, 1, "nothing that names a stream went by the old flow");
+}
