@@ -7,7 +7,7 @@ use super::super::{Context, srt};
 use super::approach::{Addresses, Answer, Approach, Heard};
 use super::memory::CallId;
 use super::refusal::Refusal;
-use super::{Fixed, say};
+use super::{Fixed, HANDSHAKE_BYTES_MAX, say};
 use crate::auth::Question;
 use crate::flow::Protocol;
 use crate::placement::{PlaceError, PlaceRequest, Placement};
@@ -27,8 +27,6 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// A first back-off takes 1 s: whoever could be served after that is not turned away.
 const SECOND_CHANCE: Duration = Duration::from_secs(2);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
-/// More than any link carries in one piece.
-const HANDSHAKE_BYTES_MAX: usize = 4096;
 
 pub struct Call {
     pending: Pending,
@@ -182,7 +180,8 @@ impl Call {
         let (client, source) = (self.client().ip(), leg.port.source().ip());
         let addresses = Addresses { client, source, origin: origin.ip() };
         let mut approach = Approach::new(self.caller, &self.conclusion, addresses);
-        let mut buffer = vec![0; HANDSHAKE_BYTES_MAX];
+        // A full one may hold less than there was.
+        let mut buffer = vec![0; HANDSHAKE_BYTES_MAX + 1];
         let began = Instant::now();
         let timeout = self.ctx().settings.connect_timeout;
         loop {
@@ -197,8 +196,10 @@ impl Call {
             let until = began + approach.wakes_at().min(limit);
             let Ok(received) = tokio::time::timeout_at(until, leg.socket.recv(&mut buffer)).await else { continue };
             let len = received.map_err(|error| failed(origin, error))?;
-            // A full buffer may hold less than there was.
-            match approach.hear(buffer.get(..len).filter(|_| len < HANDSHAKE_BYTES_MAX).unwrap_or_default()) {
+            if len > HANDSHAKE_BYTES_MAX {
+                continue;
+            }
+            match approach.hear(&buffer[..len]) {
                 Heard::Nothing | Heard::Cookie => {}
                 Heard::Answer(answer) => return Ok((leg, answer)),
                 Heard::Unfit(why) => return Err(ApproachError::Unfit(origin, why)),

@@ -18,7 +18,7 @@ use crate::offload::{Offload, kernel_now};
 use crate::recognize::srt::{SrtError, asked};
 use balancer_common::abi::{FlowKey, MINUTE_NS, Reason};
 use balancer_common::packet::cookie::{self, Checked};
-use balancer_common::packet::srt::{HANDSHAKE_LEN, Handshake, Header, kind, reject, shutdown};
+use balancer_common::packet::srt::{HANDSHAKE_LEN, Handshake, Header, VERSION, kind, reject, shutdown};
 use call::Call;
 use memory::{CallId, Memory, Remembered};
 use refusal::Refusal;
@@ -33,6 +33,9 @@ pub struct Srt {
     secrets: Mutex<Secrets>,
     memory: Mutex<Memory>,
 }
+
+/// One packet of SRT, whose payload leaves room for headers in an Ethernet frame.
+const HANDSHAKE_BYTES_MAX: usize = 1500;
 
 /// As it came, less its extensions.
 type Fixed = Handshake<[u8; HANDSHAKE_LEN]>;
@@ -65,7 +68,8 @@ impl Srt {
     }
 
     fn cookie(&self, caller: &FlowKey) -> Option<u32> {
-        self.secrets().of_minute(minute()).map(|secret| cookie::make(&secret, caller, minute()))
+        let minute = minute();
+        self.secrets().of_minute(minute).map(|secret| cookie::make(&secret, caller, minute))
     }
 
     fn check(&self, cookie: u32, caller: &FlowKey) -> Checked {
@@ -109,7 +113,9 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
     if !Header::read(datagram).is_some_and(|header| header.is_handshake()) {
         return count(Reason::SrtStray);
     }
-    let is_callers = |said: &Fixed| said.destination() == 0 && said.socket_id() != 0;
+    // To a socket id of 0 an answer could be taken for a question, by a listener like this one, without end.
+    let is_callers =
+        |said: &Fixed| said.destination() == 0 && said.socket_id() != 0 && datagram.len() <= HANDSHAKE_BYTES_MAX;
     let Some(mut handshake) = Handshake::read(datagram).filter(is_callers) else {
         return count(Reason::SrtMalformed);
     };
@@ -134,46 +140,42 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
     }
 }
 
-/// A conclusion whose sender has its cookie from us.
+/// A conclusion whose sender has its cookie from us. What is refused at first sight is not remembered: asked again, it is
+/// refused again, and nobody can fill the memory with nonsense.
 fn concluded(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, handshake: Fixed, datagram: &[u8]) {
-    let id =
-        CallId { client: from, vip: listener.address, socket_id: handshake.socket_id(), cookie: handshake.cookie() };
-    let remembered = ctx.srt.memory().begin(id, ctx.now());
-    let refuse = |refusal: Refusal| {
-        let answer = refusal.of(handshake);
-        ctx.srt.memory().answered(id, &answer, ctx.now());
-        say(listener, from, &answer);
+    let refuse = |reason, refusal: Refusal| {
+        ctx.counters.count(reason);
+        say(listener, from, &refusal.of(handshake));
     };
-    match remembered {
-        Remembered::UnderWay => return,
-        Remembered::Answered(answer) => return say(listener, from, &answer),
-        Remembered::Spent => return ctx.counters.count(Reason::SrtReplayed),
-        Remembered::TooMany => {
-            ctx.counters.count(Reason::LimitSrtCalls);
-            return say(listener, from, &Refusal::Overload.of(handshake));
-        }
-        Remembered::New => {}
-    }
-    if handshake.version() < balancer_common::packet::srt::VERSION {
-        ctx.counters.count(Reason::SrtOldVersion);
-        return refuse(Refusal::OldVersion);
+    if handshake.version() < VERSION {
+        return refuse(Reason::SrtOldVersion, Refusal::OldVersion);
     }
     let asked = match asked(datagram) {
         Ok(asked) => asked,
         Err(error) => {
             debug!(client = %from, %error, "names no stream");
-            ctx.counters.count(Reason::SrtBadName);
-            return refuse(if error == SrtError::Mode { Refusal::BadMode } else { Refusal::BadName });
+            let refusal = if error == SrtError::Mode { Refusal::BadMode } else { Refusal::BadName };
+            return refuse(Reason::SrtBadName, refusal);
         }
     };
+    let (socket_id, cookie) = (handshake.socket_id(), handshake.cookie());
+    let id = CallId { client: from, vip: listener.address, socket_id, cookie };
+    let remembered = ctx.srt.memory().begin(id, ctx.now());
+    match remembered {
+        Remembered::New => {}
+        Remembered::UnderWay => return,
+        Remembered::Answered(answer) => return say(listener, from, &answer),
+        Remembered::Spent => return ctx.counters.count(Reason::SrtReplayed),
+        Remembered::TooMany => return refuse(Reason::LimitSrtCalls, Refusal::Overload),
+    }
     match ctx.admission.admit(Some(from.ip())) {
         Ok(admitted) => {
             let call = Call::new(ctx, listener, id, (handshake, datagram), asked, admitted);
             tokio::spawn(call.live());
         }
         Err(reason) => {
-            ctx.counters.count(reason);
-            refuse(Refusal::Overload);
+            ctx.srt.memory().gave_up(id);
+            refuse(reason, Refusal::Overload);
         }
     }
 }

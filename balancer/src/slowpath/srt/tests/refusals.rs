@@ -82,13 +82,14 @@ async fn what_is_no_handshake_of_a_callers_is_counted_and_dropped() {
         Said { socket: 0, ..induction.clone() }.bytes(),
         Said { kind: packet::AGREEMENT, ..induction.clone() }.bytes(),
         Said { kind: 5, ..induction }.bytes(),
+        Said { extensions: vec![(9, vec![0; 1600])], ..caller.conclusion(PUBLISH).await }.bytes(),
     ];
     let strays = [vec![0x80], vec![], packet::data(1, 2, b"x"), packet::control(Kind::Shutdown, 9), vec![0xff; 1400]];
     for datagram in malformed.iter().chain(&strays) {
         caller.socket.send(datagram).await.unwrap();
     }
     let counts = || (world.count(Reason::SrtMalformed), world.count(Reason::SrtStray));
-    world::until("all to be counted", || counts() == (5, 5)).await;
+    world::until("all to be counted", || counts() == (6, 5)).await;
     caller.hears_nothing().await;
     assert_eq!(origin.heard(), []);
 }
