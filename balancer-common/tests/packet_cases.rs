@@ -1,19 +1,34 @@
 //! The packet cases natively: the same table that the kernel's test-run goes through.
 
 use balancer_common::{
+    abi::MINUTE_NS,
     steer::{Outcome, Verdict},
-    testing::{cases, oracle, simulated::run},
+    testing::{
+        cases::{self, Case, NOW_NS},
+        oracle,
+        simulated::run,
+    },
 };
-
-const NOW_NS: u64 = 0x7_1234 << 20;
 
 #[test]
 fn every_case_comes_out_as_described() {
     let cases = cases::all();
     println!("{} cases", cases.len());
+    comes_out_as_described(&cases, NOW_NS);
+}
+
+/// Cookies live on when the secret changes, every 64 minutes, and begin with the clock.
+#[test]
+fn every_case_comes_out_as_described_in_every_minute() {
+    for minute in [0, 1, 3, 62, 63, 64, 65, 66, 67, 127, 128, 129, 1 << 28, u64::MAX / MINUTE_NS] {
+        comes_out_as_described(&cases::of_minute(minute), minute * MINUTE_NS);
+    }
+}
+
+fn comes_out_as_described(cases: &[Case], now_ns: u64) {
     for case in cases {
         let name = &case.name;
-        let (outcome, frame, tables) = run(&case.world, &case.frame, NOW_NS);
+        let (outcome, frame, tables) = run(&case.world, &case.frame, now_ns);
         assert_eq!(outcome, Outcome { verdict: case.verdict, reason: case.reason }, "{name}");
         if case.verdict != Verdict::Drop {
             assert_eq!(hex(&frame), hex(&case.frame_after), "{name}");
@@ -22,7 +37,7 @@ fn every_case_comes_out_as_described() {
         let mut world = tables.world();
         for (tuple, flow) in &mut world.flows {
             let was_counted = flow.packets != case.world.flows[tuple].packets;
-            assert_eq!(flow.last_seen, if was_counted { (NOW_NS >> 20) as u32 } else { 0 }, "{name}: last seen");
+            assert_eq!(flow.last_seen, if was_counted { (now_ns >> 20) as u32 } else { 0 }, "{name}: last seen");
             flow.last_seen = 0;
         }
         assert_eq!(world, case.world_after, "{name}");

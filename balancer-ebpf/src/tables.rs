@@ -4,7 +4,9 @@ use core::ptr::NonNull;
 
 use aya_ebpf::{
     bindings::BPF_NOEXIST,
-    helpers::generated::{bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_xdp_adjust_tail},
+    helpers::generated::{
+        bpf_csum_diff, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+    },
     maps::HashMap,
     programs::XdpContext,
 };
@@ -13,7 +15,7 @@ use balancer_common::{
         Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, PortKey, Secret,
         ServiceKey,
     },
-    packet::Frame,
+    packet::{Frame, View},
     steer::{Half, Tables, TrackSlot},
 };
 
@@ -170,7 +172,36 @@ impl Tables for Kernel<'_> {
         // SAFETY: the pointers are read anew; the old frame is gone.
         Some(unsafe { Frame::new(self.ctx.data() as *mut u8, self.ctx.data_end() as *mut u8) })
     }
+
+    #[inline(always)]
+    fn grow<'f>(&self, _: Frame<'f>, len: usize) -> Option<Frame<'f>> {
+        // SAFETY: the context is the program's own.
+        if unsafe { bpf_xdp_adjust_head(self.ctx.ctx, -(len as i32)) } != 0 {
+            return None;
+        }
+        // SAFETY: as in `shrink`.
+        Some(unsafe { Frame::new(self.ctx.data() as *mut u8, self.ctx.data_end() as *mut u8) })
+    }
+
+    #[inline(always)]
+    fn sum<const N: usize>(&self, bytes: View<'_, N>) -> u32 {
+        let mut sum = 0;
+        let mut at = 0;
+        while at < N {
+            let len = if N - at < SUMMED_MAX { N - at } else { SUMMED_MAX };
+            // SAFETY: the view has so many bytes; the helper only reads them.
+            sum = unsafe {
+                let from = bytes.as_ptr().add(at) as *mut u32;
+                bpf_csum_diff(core::ptr::null_mut(), 0, from, len as u32, sum)
+            } as u32;
+            at += len;
+        }
+        sum
+    }
 }
+
+/// The most that `bpf_csum_diff` takes at once, in bytes.
+const SUMMED_MAX: usize = 512;
 
 /// The value of an entry, for the one who deletes it.
 #[inline(always)]

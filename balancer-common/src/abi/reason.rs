@@ -112,6 +112,8 @@ reasons! {
     SrtConclusion = 28, Upcall, "srt_conclusion";
     /// Two packets of one client at once made the same flow, or FLOWS4/FLOWS6 is full.
     IceRaced = 29, Upcall, "ice_raced";
+    /// A datagram larger than the next link carries, whose sender lets it be cut up: left to the stack.
+    ToFragment = 30, Upcall, "to_fragment";
 
     /// Not IPv4 or IPv6.
     NotIp = 32, Pass, "not_ip";

@@ -7,9 +7,10 @@ use super::siphash::siphash;
 use crate::abi::{FlowKey4, FlowKey6, Secret, secret_slot};
 
 /// A cookie is valid in its own minute and in the next.
-const VALID_MINUTES: u64 = 2;
-/// For two more it is told from a forged one.
-const KNOWN_MINUTES: u64 = 4;
+const VALID_MINUTES: u32 = 2;
+/// Bits of a cookie that say of which minute it is, modulo four: one hash tells a valid cookie, one that was valid, and a
+/// forged one apart.
+const MINUTE_BITS: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Checked {
@@ -59,22 +60,32 @@ const fn pair(low: u32, high: u32) -> u64 {
 /// The cookie of `minute`, which `secret` is the one for. Never 0: that is what a caller says that has none.
 #[inline(always)]
 pub fn make<C: Caller>(secret: &Secret, caller: &C, minute: u64) -> u32 {
-    let cookie = caller.hash(secret, minute) as u32;
-    if cookie == 0 { 1 } else { cookie }
+    let cookie = caller.hash(secret, minute) as u32 & !MINUTE_BITS | minute as u32 & MINUTE_BITS;
+    if cookie == 0 { MINUTE_BITS + 1 } else { cookie }
 }
 
-/// Whether `caller` was given `cookie`, and how long ago. `secret` tells the secret of a slot, `None` where there is none.
+/// Whether `caller` was given `cookie`, and how long ago. `secret` tells the secret of a slot, `None` where there is none; one
+/// of zeroes is none either.
 #[inline(always)]
 pub fn check<C: Caller>(cookie: u32, caller: &C, minute: u64, secret: impl Fn(u32) -> Option<Secret>) -> Checked {
-    for age in 0..KNOWN_MINUTES {
-        let minute = minute.wrapping_sub(age);
-        if let Some(secret) = secret(secret_slot(minute))
-            && make(&secret, caller, minute) == cookie
-        {
-            return if age < VALID_MINUTES { Checked::Valid } else { Checked::Stale };
+    let age = (minute as u32).wrapping_sub(cookie) & MINUTE_BITS;
+    let minute = minute.wrapping_sub(age as u64);
+    match secret(secret_slot(minute)) {
+        Some(secret) if is_set(&secret) && make(&secret, caller, minute) == cookie => {
+            if age < VALID_MINUTES {
+                Checked::Valid
+            } else {
+                Checked::Stale
+            }
         }
+        _ => Checked::Bad,
     }
-    Checked::Bad
+}
+
+/// Somebody has written it: everybody knows the zeroes that stand there before.
+#[inline(always)]
+pub fn is_set(secret: &Secret) -> bool {
+    secret.k0 | secret.k1 != 0
 }
 
 #[cfg(test)]
@@ -130,6 +141,7 @@ mod tests {
     fn without_a_secret_nothing_is_valid() {
         let cookie = make(&Secret::default(), &CALLER, 100);
         assert_eq!(check(cookie, &CALLER, 100, |_| None), Checked::Bad);
+        assert_eq!(check(cookie, &CALLER, 100, |_| Some(Secret::default())), Checked::Bad);
     }
 
     #[test]

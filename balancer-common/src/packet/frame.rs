@@ -12,6 +12,9 @@ use core::marker::PhantomData;
 pub struct Frame<'a> {
     data: *mut u8,
     end: *mut u8,
+    /// Where the headroom begins, which a driver keeps in front of every frame.
+    #[cfg(feature = "testing")]
+    floor: *mut u8,
     memory: PhantomData<&'a mut [u8]>,
 }
 
@@ -20,7 +23,13 @@ impl<'a> Frame<'a> {
     /// `data..end` is readable and writable for `'a`, and only this frame and its views reach it meanwhile.
     #[inline(always)]
     pub unsafe fn new(data: *mut u8, end: *mut u8) -> Self {
-        Self { data, end, memory: PhantomData }
+        Self {
+            data,
+            end,
+            #[cfg(feature = "testing")]
+            floor: data,
+            memory: PhantomData,
+        }
     }
 
     pub fn from_bytes(bytes: &'a mut [u8]) -> Self {
@@ -44,10 +53,23 @@ impl<'a> Frame<'a> {
         Self { end: self.data.wrapping_add(len), ..self }
     }
 
+    /// The frame behind its first `len` bytes, which become its headroom.
+    #[cfg(feature = "testing")]
+    pub fn behind(self, len: usize) -> Self {
+        Self { data: self.data.wrapping_add(len.min(self.len())), ..self }
+    }
+
+    /// The frame and the last `len` bytes of its headroom, if that has so many.
+    #[cfg(feature = "testing")]
+    pub fn grown(self, len: usize) -> Option<Self> {
+        let headroom = (self.data as usize).wrapping_sub(self.floor as usize);
+        if len > headroom { None } else { Some(Self { data: self.data.wrapping_sub(len), ..self }) }
+    }
+
     /// The same frame, for a call that is not inlined: this one then need not leave its registers.
     #[inline(always)]
     pub fn reborrow(&self) -> Frame<'_> {
-        Frame { data: self.data, end: self.end, memory: PhantomData }
+        Frame { memory: PhantomData, ..*self }
     }
 
     /// The `N` bytes at `offset`, if the frame has them.
@@ -96,6 +118,19 @@ impl<const N: usize> View<'_, N> {
         u16 set_u16 u16;
         u32 set_u32 u32;
         addr6 set_addr6 [u32; 4];
+    }
+
+    /// The bytes, one after another.
+    #[cfg(feature = "testing")]
+    pub fn bytes(self) -> impl Iterator<Item = u8> {
+        // SAFETY: as for words.
+        (0..N).map(move |at| unsafe { self.start.add(at).read() })
+    }
+
+    /// Where the bytes are, for a helper of the kernel's.
+    #[inline(always)]
+    pub fn as_ptr(self) -> *const u8 {
+        self.start
     }
 
     #[inline(always)]

@@ -42,9 +42,10 @@ pub mod ip4 {
     pub const DST: usize = offset_of!(Ipv4Hdr, dst_addr);
     /// Version 4, five words.
     pub const NO_OPTIONS: u8 = 0x45;
-    /// More-fragments bit and fragment offset.
     /// What is left of a fragment field that says "the first or only one".
     pub const FRAGMENT_OFFSET: u16 = 0x1fffu16.to_be();
+    pub const DONT_FRAGMENT: u16 = 0x4000u16.to_be();
+    /// More-fragments bit and fragment offset.
     pub const IS_FRAGMENT: u16 = 0x3fffu16.to_be();
     /// Identification 0 and the don't-fragment bit, one word (RFC 6864, 4.1).
     pub const ATOMIC: u32 = 0x4000u32.to_be();
@@ -86,6 +87,7 @@ pub mod udp {
     use super::*;
     pub const LEN: usize = UdpHdr::LEN;
     pub const PORTS: usize = offset_of!(UdpHdr, src);
+    pub const LENGTH: usize = offset_of!(UdpHdr, len);
     pub const CHECKSUM: usize = offset_of!(UdpHdr, check);
 }
 
@@ -94,6 +96,13 @@ pub mod icmp {
     pub const LEN: usize = Icmpv4Hdr::LEN;
     pub const TYPE: usize = offset_of!(Icmpv4Hdr, type_);
     pub const CHECKSUM: usize = offset_of!(Icmpv4Hdr, check);
+    /// What the type gives a meaning to: an MTU, for one.
+    pub const REST: usize = offset_of!(Icmpv4Hdr, data);
+
+    pub const UNREACHABLE: u8 = 3;
+    /// A code of [`UNREACHABLE`].
+    pub const FRAGMENTATION_NEEDED: u8 = 4;
+    pub const TOO_BIG6: u8 = 2;
 
     /// Types that quote the packet they are about (RFC 792): unreachable, with "fragmentation needed", and time exceeded.
     #[inline(always)]

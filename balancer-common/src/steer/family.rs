@@ -6,6 +6,7 @@ use crate::{
     packet::{
         Frame,
         checksum::{Difference, Sum},
+        cookie::Caller,
         frame::unmerged,
         header::{icmp, ip4, ip6, proto},
         parse::{self, Ip, Quoted},
@@ -14,10 +15,18 @@ use crate::{
 
 pub trait Family {
     type Addr: Copy;
-    type Key: Copy;
+    type Key: Copy + Caller;
     type Half<'t>: HalfFlow<Addr = Self::Addr>;
     /// The protocol number of its ICMP.
     const ICMP: u8;
+    /// Type and code of the error about a packet that does not fit the next link.
+    const TOO_BIG: (u8, u8);
+    /// The largest MTU that such an error can tell.
+    const MTU_MAX: u32;
+    /// Length of the IP header.
+    const IP_LEN: usize;
+    /// UDP always has a checksum.
+    const UDP_CHECKSUM: bool;
 
     fn parse(frame: &Frame, l3: usize) -> Result<Ip<Self::Addr>, Reason>;
     fn key(src: Self::Addr, dst: Self::Addr, ports: u32, proto: u8) -> Self::Key;
@@ -34,10 +43,15 @@ pub trait Family {
     fn readdress(frame: &Frame, l3: usize, src: Self::Addr, dst: Self::Addr) -> Result<(), Reason>;
     /// Says in the IP header that `len` bytes follow it.
     fn set_payload_len(frame: &Frame, l3: usize, len: u32);
-    /// A fresh header, with `len` bytes of TCP behind it, back to where the packet came from.
-    fn turn_round(frame: &Frame, l3: usize, len: u32);
-    /// The pseudo-header's part of the checksum of `len` bytes of TCP.
-    fn pseudo_header(frame: &Frame, l3: usize, len: u32) -> Sum;
+    /// The sender allows routers to send a packet on in pieces.
+    fn may_be_cut(frame: &Frame, l3: usize) -> bool;
+    /// A fresh header at `to`, with `len` bytes of `proto` behind it, back to where the packet with the header at `from`
+    /// came from. Both may be the same.
+    fn turn_round(frame: &Frame, from: usize, to: usize, proto: u8, len: u32);
+    /// The pseudo-header's part of the checksum of `len` bytes of `proto`.
+    fn pseudo_header(frame: &Frame, l3: usize, proto: u8, len: u32) -> Sum;
+    /// The same where it is ICMP.
+    fn icmp_sum(frame: &Frame, l3: usize, len: u32) -> Sum;
 
     /// ICMP errors that quote the packet they are about.
     fn is_icmp_error(kind: u8) -> bool;
@@ -69,6 +83,10 @@ impl Family for V4 {
     type Key = FlowKey4;
     type Half<'t> = Half<'t, Flow4>;
     const ICMP: u8 = proto::ICMP;
+    const TOO_BIG: (u8, u8) = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED);
+    const MTU_MAX: u32 = 0xffff;
+    const IP_LEN: usize = ip4::LEN;
+    const UDP_CHECKSUM: bool = false;
 
     #[inline(always)]
     fn parse(frame: &Frame, l3: usize) -> Result<Ip<Addr4>, Reason> {
@@ -156,11 +174,16 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn turn_round(frame: &Frame, l3: usize, len: u32) {
-        let Some(ip) = frame.view::<{ ip4::LEN }>(l3) else { return };
-        let (src, dst) = (ip.u32::<{ ip4::DST }>(), ip.u32::<{ ip4::SRC }>());
+    fn may_be_cut(frame: &Frame, l3: usize) -> bool {
+        frame.view::<{ ip4::LEN }>(l3).is_some_and(|ip| ip.u16::<{ ip4::FRAGMENT }>() & ip4::DONT_FRAGMENT == 0)
+    }
+
+    #[inline(always)]
+    fn turn_round(frame: &Frame, from: usize, to: usize, proto: u8, len: u32) {
+        let (Some(old), Some(ip)) = (frame.view::<{ ip4::LEN }>(from), frame.view::<{ ip4::LEN }>(to)) else { return };
+        let (src, dst) = (old.u32::<{ ip4::DST }>(), old.u32::<{ ip4::SRC }>());
         let first = (0x4500_0000 | (ip4::LEN as u32 + len)).to_be();
-        let hops = ((HOPS as u32) << 24 | (proto::TCP as u32) << 16).to_be();
+        let hops = ((HOPS as u32) << 24 | (proto as u32) << 16).to_be();
         let sum = Sum::default().word(first).word(ip4::ATOMIC).word(hops).word(src).word(dst);
         ip.set_u32::<{ ip4::VERSION_IHL }>(first);
         ip.set_u32::<{ ip4::ID }>(ip4::ATOMIC);
@@ -171,12 +194,17 @@ impl Family for V4 {
     }
 
     #[inline(always)]
-    fn pseudo_header(frame: &Frame, l3: usize, len: u32) -> Sum {
-        let sum = Sum::default().word(be(proto::TCP as u16)).word(be(len as u16));
+    fn pseudo_header(frame: &Frame, l3: usize, proto: u8, len: u32) -> Sum {
+        let sum = Sum::default().word(be(proto as u16)).word(be(len as u16));
         match frame.view::<{ ip4::LEN }>(l3) {
             Some(ip) => sum.word(ip.u32::<{ ip4::SRC }>()).word(ip.u32::<{ ip4::DST }>()),
             None => sum,
         }
+    }
+
+    #[inline(always)]
+    fn icmp_sum(_: &Frame, _: usize, _: u32) -> Sum {
+        Sum::default()
     }
 
     #[inline(always)]
@@ -214,6 +242,11 @@ impl Family for V6 {
     type Key = FlowKey6;
     type Half<'t> = Half<'t, Flow6>;
     const ICMP: u8 = proto::ICMP6;
+    const TOO_BIG: (u8, u8) = (icmp::TOO_BIG6, 0);
+    const MTU_MAX: u32 = u32::MAX;
+    const IP_LEN: usize = ip6::LEN;
+    // RFC 8200, 8.1.
+    const UDP_CHECKSUM: bool = true;
 
     #[inline(always)]
     fn parse(frame: &Frame, l3: usize) -> Result<Ip<Addr6>, Reason> {
@@ -275,24 +308,34 @@ impl Family for V6 {
     }
 
     #[inline(always)]
-    fn turn_round(frame: &Frame, l3: usize, len: u32) {
-        let Some(ip) = frame.view::<{ ip6::LEN }>(l3) else { return };
-        let (src, dst) = (ip.addr6::<{ ip6::DST }>(), ip.addr6::<{ ip6::SRC }>());
+    fn may_be_cut(_: &Frame, _: usize) -> bool {
+        false
+    }
+
+    #[inline(always)]
+    fn turn_round(frame: &Frame, from: usize, to: usize, proto: u8, len: u32) {
+        let (Some(old), Some(ip)) = (frame.view::<{ ip6::LEN }>(from), frame.view::<{ ip6::LEN }>(to)) else { return };
+        let (src, dst) = (old.addr6::<{ ip6::DST }>(), old.addr6::<{ ip6::SRC }>());
         ip.set_u32::<{ ip6::VERSION }>((6u32 << 28).to_be());
         ip.set_u16::<{ ip6::PAYLOAD_LEN }>((len as u16).to_be());
-        ip.set_u8::<{ ip6::NEXT_HEADER }>(proto::TCP);
+        ip.set_u8::<{ ip6::NEXT_HEADER }>(proto);
         ip.set_u8::<{ ip6::HOP_LIMIT }>(HOPS);
         ip.set_addr6::<{ ip6::SRC }>(src);
         ip.set_addr6::<{ ip6::DST }>(dst);
     }
 
     #[inline(always)]
-    fn pseudo_header(frame: &Frame, l3: usize, len: u32) -> Sum {
-        let sum = Sum::default().word(be(proto::TCP as u16)).word(be(len as u16));
+    fn pseudo_header(frame: &Frame, l3: usize, proto: u8, len: u32) -> Sum {
+        let sum = Sum::default().word(be(proto as u16)).word(be(len as u16));
         match frame.view::<{ ip6::LEN }>(l3) {
             Some(ip) => sum.addr6(ip.addr6::<{ ip6::SRC }>()).addr6(ip.addr6::<{ ip6::DST }>()),
             None => sum,
         }
+    }
+
+    #[inline(always)]
+    fn icmp_sum(frame: &Frame, l3: usize, len: u32) -> Sum {
+        Self::pseudo_header(frame, l3, proto::ICMP6, len)
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@ use crate::{
     abi::{ControlMode, Reason, Track},
     packet::{
         Frame,
-        header::{eth, tcp},
+        header::{eth, proto, tcp},
         options,
         parse::{Ip, Tcp},
     },
@@ -98,7 +98,7 @@ fn trim<F: Family>(frame: &Frame, ip: &Ip<F::Addr>, segment: &Tcp) {
     let Some(header) = frame.view::<{ tcp::LEN }>(ip.l4) else { return };
     header.set_u8::<{ tcp::FLAGS }>(segment.flags & !tcp::PSH);
     header.set_u16::<{ tcp::CHECKSUM }>(0);
-    let mut sum = F::pseudo_header(frame, ip.l3, segment.header_len)
+    let mut sum = F::pseudo_header(frame, ip.l3, proto::TCP, segment.header_len)
         .word(header.u32::<0>())
         .word(header.u32::<4>())
         .word(header.u32::<8>())

@@ -14,6 +14,7 @@ mod reset;
 mod srt;
 mod stun;
 mod tcp;
+mod too_big;
 mod udp;
 mod values;
 
@@ -24,7 +25,7 @@ use crate::{
         self, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, PortKey, Reason, Secret,
         ServiceKey,
     },
-    packet::{Frame, frame::unmerged, header, parse},
+    packet::{Frame, View, frame::unmerged, header, parse},
 };
 use family::{Family, V4, V6};
 
@@ -98,6 +99,11 @@ pub trait Tables {
     fn renew<'f>(&self, frame: Frame<'f>) -> Frame<'f>;
     /// Cuts the frame off behind `len` bytes; `None` when that is refused, and then the frame is lost.
     fn shrink<'f>(&self, frame: Frame<'f>, len: usize) -> Option<Frame<'f>>;
+    /// Room for `len` bytes in front of the frame; `None` as for [`Self::shrink`].
+    fn grow<'f>(&self, frame: Frame<'f>, len: usize) -> Option<Frame<'f>>;
+    /// The one's complement sum of the bytes, a multiple of four, folded to 32 bits. A loop of our own over so many would
+    /// be walked step by step by the verifier.
+    fn sum<const N: usize>(&self, bytes: View<'_, N>) -> u32;
 }
 
 /// Decides about one frame that came in on interface `ingress`, and rewrites it when it is to be forwarded.
@@ -112,11 +118,17 @@ pub fn steer<T: Tables>(tables: &T, frame: Frame, ingress: u32) -> Outcome {
         header::eth::IPV4 => match steer_ipv4(tables, Received { frame: frame.reborrow(), l3, ingress }) {
             Step::SRT => srt::ipv4(tables, Received { frame: tables.renew(frame), l3, ingress }),
             Step::WEB_RTC => stun::ipv4(tables, Received { frame: tables.renew(frame), l3, ingress }),
+            Step { reason: Reason::TooBig, how: mtu } => {
+                too_big::ipv4(tables, Received { frame: tables.renew(frame), l3, ingress }, mtu)
+            }
             step => step,
         },
         header::eth::IPV6 => match steer_ipv6(tables, Received { frame: frame.reborrow(), l3, ingress }) {
             Step::SRT => srt::ipv6(tables, Received { frame: tables.renew(frame), l3, ingress }),
             Step::WEB_RTC => stun::ipv6(tables, Received { frame: tables.renew(frame), l3, ingress }),
+            Step { reason: Reason::TooBig, how: mtu } => {
+                too_big::ipv6(tables, Received { frame: tables.renew(frame), l3, ingress }, mtu)
+            }
             step => step,
         },
         _ => Step::from(Outcome::pass(Reason::NotIp)),
@@ -126,7 +138,8 @@ pub fn steer<T: Tables>(tables: &T, frame: Frame, ingress: u32) -> Outcome {
 
 /// An [`Outcome`] in one register: in memory it would take of the stack of caller and callee. Or that the common path
 /// comes to no outcome, for a datagram without a flow for a service of SRT or WebRTC: what those do takes more stack than
-/// is left below the common path, so it is done beside it, on the frame as it came in.
+/// is left below the common path, so it is done beside it, on the frame as it came in. So are datagrams too big for the
+/// next link: with the reason `TooBig`, `how` is the link's MTU.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Step {
     how: u32,

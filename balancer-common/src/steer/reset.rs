@@ -5,7 +5,7 @@ use crate::{
     abi::{Reason, swap_ports},
     packet::{
         Frame,
-        header::tcp,
+        header::{proto, tcp},
         parse::{Ip, Tcp},
     },
 };
@@ -22,7 +22,7 @@ pub fn answer<F: Family, T: Tables>(
     if segment.has(tcp::RST) || !segment.has(tcp::ACKED) {
         return Outcome::drop(Reason::OriginDownNoAck);
     }
-    F::turn_round(&frame, ip.l3, tcp::LEN as u32);
+    F::turn_round(&frame, ip.l3, ip.l3, proto::TCP, tcp::LEN as u32);
     write_reset::<F>(&frame, ip, segment);
     match tables.shrink(frame, ip.l4 + tcp::LEN) {
         Some(frame) => emit::reflect(&frame, reason),
@@ -39,8 +39,11 @@ fn write_reset<F: Family>(frame: &Frame, ip: &Ip<F::Addr>, segment: &Tcp) {
         0,
         ((tcp::LEN as u32 / 4) << 28 | (tcp::RST as u32) << 16).to_be(),
     ];
-    let sum =
-        F::pseudo_header(frame, ip.l3, tcp::LEN as u32).word(words[0]).word(words[1]).word(words[2]).word(words[3]);
+    let sum = F::pseudo_header(frame, ip.l3, proto::TCP, tcp::LEN as u32)
+        .word(words[0])
+        .word(words[1])
+        .word(words[2])
+        .word(words[3]);
     header.set_u32::<{ tcp::PORTS }>(words[0]);
     header.set_u32::<{ tcp::SEQ }>(words[1]);
     header.set_u32::<{ tcp::ACK }>(words[2]);

@@ -1,8 +1,8 @@
 //! UDP packets: other addresses and ports, the same datagram.
 
-use super::{HalfFlow, Outcome, Received, Step, Tables, emit, family::Family, miss, tcp};
+use super::{HalfFlow, Outcome, Received, Step, Tables, emit, family::Family, miss, srt, tcp};
 use crate::{
-    abi::{FlowFlags, Reason, Seen},
+    abi::{FlowFlags, Reason, Seen, ServiceKind},
     packet::{
         Frame,
         checksum::Difference,
@@ -18,7 +18,7 @@ pub fn steer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, i
         Err(reason) => return Outcome::pass(reason).into(),
     };
     match F::flow(tables, &key) {
-        Some(half) => hit::<F, T>(tables, frame, ip, &half, ingress).into(),
+        Some(half) => hit::<F, T>(tables, frame, ip, &key, &half, ingress),
         None => miss::udp::<F, T>(tables, &key),
     }
 }
@@ -53,25 +53,49 @@ fn key<F: Family>(frame: &Frame, ip: &Ip<F::Addr>) -> Result<F::Key, Reason> {
 }
 
 #[inline(always)]
-fn hit<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, half: &F::Half<'_>, ingress: u32) -> Outcome {
+fn hit<F: Family, T: Tables>(
+    tables: &T,
+    frame: Frame,
+    ip: &Ip<F::Addr>,
+    key: &F::Key,
+    half: &F::Half<'_>,
+    ingress: u32,
+) -> Step {
     if half.seen() & Seen::CLOSED != 0 {
-        return Outcome::pass(Reason::Closed);
+        return Outcome::pass(Reason::Closed).into();
     }
     if !tcp::origin_lives(tables, &half.splice()) {
         // Nothing in UDP itself could tell the sender.
-        return Outcome::drop(Reason::OriginDownNoAck);
+        return Outcome::drop(Reason::OriginDownNoAck).into();
     }
     let hop = match emit::next_hop(tables, half.splice().next_hop) {
         Ok(hop) => hop,
-        Err(reason) => return Outcome::drop(reason),
+        Err(reason) => return Outcome::drop(reason).into(),
     };
+    if hop.mtu != 0 && F::IP_LEN as u32 + ip.payload_len > hop.mtu {
+        return match F::may_be_cut(&frame, ip.l3) {
+            true => Outcome::pass(Reason::ToFragment).into(),
+            false => Step { how: hop.mtu, reason: Reason::TooBig },
+        };
+    }
+    if F::UDP_CHECKSUM && !has_checksum(&frame, ip.l4) {
+        return Outcome::drop(Reason::UdpNoChecksum).into();
+    }
     if let Err(reason) = F::readdress(&frame, ip.l3, half.src(), half.dst()) {
-        return Outcome::drop(reason);
+        return Outcome::drop(reason).into();
+    }
+    if FlowFlags::service(half.splice().flags) == ServiceKind::Srt as u32 {
+        srt::mark_end::<F, T>(tables, &frame, ip, key, half);
     }
     rewrite(&frame, ip.l4, half.ports(), half.splice().l4_diff);
     half.count(ip.payload_len - udp::LEN as u32, tables.now_ns());
     let to_client = half.splice().flags & FlowFlags::TO_CLIENT != 0;
-    emit::forward(&frame, hop, ingress, if to_client { Reason::ToClient } else { Reason::ToOrigin })
+    emit::forward(&frame, hop, ingress, if to_client { Reason::ToClient } else { Reason::ToOrigin }).into()
+}
+
+#[inline(always)]
+fn has_checksum(frame: &Frame, l4: usize) -> bool {
+    frame.view::<{ udp::LEN }>(l4).is_some_and(|header| header.u16::<{ udp::CHECKSUM }>() != 0)
 }
 
 #[inline(always)]

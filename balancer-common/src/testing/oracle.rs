@@ -60,6 +60,14 @@ impl Layers<'_> {
         }
     }
 
+    fn source(&self) -> &[u8] {
+        if self.ip.len() == 40 { &self.ip[8..24] } else { &self.ip[12..16] }
+    }
+
+    fn destination(&self) -> &[u8] {
+        if self.ip.len() == 40 { &self.ip[24..40] } else { &self.ip[16..20] }
+    }
+
     /// Header length of TCP or UDP.
     fn header_len(&self) -> usize {
         if self.proto == proto::TCP { usize::from(self.l4[tcp::DATA_OFFSET] >> 4) * 4 } else { 8 }
@@ -78,6 +86,8 @@ pub fn judge(before: &[u8], outcome: Outcome, after: &[u8]) {
         (Verdict::Pass, Reason::HoldTrimmed) => judge_trimmed(before, after),
         (Verdict::Pass, _) => assert_eq!(before, after, "passed frames are untouched: {outcome:?}"),
         (_, Reason::OriginDown | Reason::AnotherRequest) => judge_reset(before, after),
+        (Verdict::Tx, Reason::SrtAnswered | Reason::SrtRendezvous) => judge_answered(before, after),
+        (Verdict::Tx, Reason::TooBig) => judge_too_big(before, after),
         (_, Reason::ToOrigin | Reason::ToClient | Reason::Icmp) => judge_forwarded(before, outcome.reason, after),
         (_, reason) => panic!("{reason:?} is no reason to forward"),
     }
@@ -118,4 +128,27 @@ fn judge_reset(before: &[u8], after: &[u8]) {
     assert_eq!(new.l4[tcp::SEQ..tcp::SEQ + 4], old.l4[tcp::ACK..tcp::ACK + 4]);
     assert_eq!((&new.l4[..2], &new.l4[2..4]), (&old.l4[2..4], &old.l4[..2]));
     assert_eq!((&new.link[..6], &new.link[6..12]), (&old.link[6..12], &old.link[..6]));
+}
+
+/// An answer of SRT's: valid whatever the question was, and no longer.
+fn judge_answered(before: &[u8], after: &[u8]) {
+    let (old, new) = (layers(before).expect("answered what it cannot read"), layers(after).expect("broke a header"));
+    assert!(new.is_ip_valid() && new.is_l4_valid() && new.l4[6..8] != [0, 0]);
+    assert!(after.len() <= before.len());
+    assert_eq!((new.l4.len(), new.padding.len()), (72, 0));
+    assert_eq!((&new.l4[..2], &new.l4[2..4]), (&old.l4[2..4], &old.l4[..2]), "the ports");
+    assert_eq!((new.source(), new.destination()), (old.destination(), old.source()));
+    assert_eq!((&new.link[..6], &new.link[6..12]), (&old.link[6..12], &old.link[..6]));
+    assert_eq!(new.l4[20..24], old.l4[48..52], "the caller's socket");
+}
+
+/// An error about the datagram, in the name of whom it was sent to.
+fn judge_too_big(before: &[u8], after: &[u8]) {
+    let (old, new) = (layers(before).expect("answered what it cannot read"), layers(after).expect("broke a header"));
+    assert!(new.is_ip_valid() && new.is_l4_valid());
+    assert!(after.len() <= before.len().max(old.link.len() + 92));
+    assert_eq!((new.source(), new.destination()), (old.destination(), old.source()));
+    assert_eq!((&new.link[..6], &new.link[6..12]), (&old.link[6..12], &old.link[..6]));
+    assert_eq!(old.link[12..], new.link[12..], "tags and type");
+    assert!([old.ip, old.l4].concat().starts_with(&new.l4[8..]) && new.l4.len() >= 8 + old.ip.len() + 8);
 }

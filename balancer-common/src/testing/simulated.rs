@@ -9,7 +9,7 @@ use crate::{
         Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, PortKey, Secret,
         ServiceKey, Track,
     },
-    packet::Frame,
+    packet::{Frame, View},
     steer::{Half, Outcome, Tables, TrackSlot, steer},
     testing::cases::LO,
 };
@@ -25,8 +25,10 @@ pub struct Simulated {
     arrivals: RefCell<BTreeMap<Tuple, Arrival>>,
     now_ns: u64,
     pub events: RefCell<Vec<Event>>,
-    /// Where the frame was cut off, if it was.
-    pub cut: Cell<Option<usize>>,
+    /// The frame's length, if it was changed.
+    len: Cell<Option<usize>>,
+    /// By how much in front.
+    grown: Cell<usize>,
 }
 
 /// One packet makes two half-flows at most.
@@ -105,12 +107,16 @@ impl Simulated {
     }
 }
 
+/// Bytes in front of a frame that a driver leaves for new headers.
+const HEADROOM: usize = 64;
+
 /// One frame through the fast path natively: the outcome, the frame it left, the tables it left.
 pub fn run(world: &World, bytes: &[u8], now_ns: u64) -> (Outcome, Vec<u8>, Simulated) {
-    let mut bytes = bytes.to_vec();
+    let mut buffer = [&[0; HEADROOM], bytes].concat();
     let tables = Simulated::new(world, now_ns);
-    let outcome = steer(&tables, Frame::from_bytes(&mut bytes), LO);
-    bytes.truncate(tables.cut.get().unwrap_or(bytes.len()));
+    let outcome = steer(&tables, Frame::from_bytes(&mut buffer).behind(HEADROOM), LO);
+    let mut bytes = buffer.split_off(HEADROOM - tables.grown.get());
+    bytes.truncate(tables.len.get().unwrap_or(bytes.len()));
     (outcome, bytes, tables)
 }
 
@@ -208,7 +214,20 @@ impl Tables for Simulated {
 
     fn shrink<'f>(&self, frame: Frame<'f>, len: usize) -> Option<Frame<'f>> {
         let frame = frame.cut(len);
-        self.cut.set(Some(frame.len()));
+        self.len.set(Some(frame.len()));
         Some(frame)
+    }
+
+    fn grow<'f>(&self, frame: Frame<'f>, len: usize) -> Option<Frame<'f>> {
+        let frame = frame.grown(len)?;
+        self.grown.set(self.grown.get() + len);
+        self.len.set(Some(frame.len()));
+        Some(frame)
+    }
+
+    fn sum<const N: usize>(&self, bytes: View<'_, N>) -> u32 {
+        let sum = bytes.bytes().enumerate().map(|(at, byte)| u64::from(byte) << (8 * (at % 4))).sum::<u64>();
+        let folded = (sum & 0xffff_ffff) + (sum >> 32);
+        u32::from_ne_bytes(((folded + (folded >> 32)) as u32).to_le_bytes())
     }
 }

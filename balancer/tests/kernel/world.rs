@@ -6,8 +6,8 @@ use aya::{
 };
 use balancer_common::{
     abi::{
-        Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, Origin, Reason, ReasonCount, Service, ServiceKey,
-        Track, map,
+        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, Origin, Reason, ReasonCount, Secret,
+        Service, ServiceKey, Track, map,
     },
     testing::{
         cases::LO,
@@ -64,6 +64,12 @@ pub fn set_up(ebpf: &mut Ebpf, world: &World) {
         let service = Service { kind: *kind as u32, reserved: 0 };
         table::<ServiceKey, Service>(ebpf, map::SERVICES).insert(tuple.service(), service, 0).unwrap();
     }
+    for (slot, (k0, k1)) in &world.secrets {
+        array::<Secret>(ebpf, map::SECRETS).set(*slot, Secret { k0: *k0, k1: *k1 }, 0).unwrap();
+    }
+    for (tuple, arrival) in &world.arrivals {
+        table::<FlowKey6, Arrival>(ebpf, map::ARRIVALS).insert(tuple.wide().unwrap(), arrival, 0).unwrap();
+    }
 }
 
 /// The world as the program left it: the kernel's words of the flows and tracks that were there.
@@ -79,7 +85,19 @@ pub fn read(ebpf: &mut Ebpf, world: &World) -> World {
             (None, None) => unreachable!(),
         };
     }
+    let arrivals = table::<FlowKey6, Arrival>(ebpf, map::ARRIVALS);
+    world.arrivals = arrivals.iter().map(|entry| entry.unwrap()).map(|(key, value)| (narrow(&key), value)).collect();
     world
+}
+
+/// Whose key in `ARRIVALS` this is.
+fn narrow(key: &FlowKey6) -> Tuple {
+    let [src, dst] = [key.src, key.dst];
+    if src[1..] == [0; 3] && dst[1..] == [0; 3] {
+        Tuple::of4(&FlowKey4 { src: src[0], dst: dst[0], ports: key.ports, proto: key.proto })
+    } else {
+        Tuple::of6(key)
+    }
 }
 
 fn read_flow(ebpf: &mut Ebpf, tuple: &Tuple, flow: &mut Flow) {
@@ -130,6 +148,12 @@ pub fn clear(ebpf: &mut Ebpf, world: &World) {
     for (tuple, _) in &world.services {
         table::<ServiceKey, Service>(ebpf, map::SERVICES).remove(&tuple.service()).unwrap();
     }
+    for slot in world.secrets.keys() {
+        array::<Secret>(ebpf, map::SECRETS).set(*slot, Secret::default(), 0).unwrap();
+    }
+    let mut arrivals = table::<FlowKey6, Arrival>(ebpf, map::ARRIVALS);
+    let keys: Vec<_> = arrivals.keys().map(|key| key.unwrap()).collect();
+    keys.iter().for_each(|key| arrivals.remove(key).unwrap());
 }
 
 /// Packets and bytes of every reason that was counted, over all CPUs.

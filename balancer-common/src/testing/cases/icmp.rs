@@ -10,10 +10,7 @@ use crate::{
     abi::{Reason, Seen},
     packet::header::proto,
     steer::Verdict,
-    testing::{
-        build::{Lower, TcpPacket, icmp_frame, udp_frame},
-        simulated::Tuple,
-    },
+    testing::build::{Lower, TcpPacket, icmp_frame, udp_frame},
 };
 
 const MTU: u32 = 1400;
@@ -158,12 +155,7 @@ fn last_hop(stage: &Stage, kind: (u8, u8), emitted: &TcpPacket) -> Case {
 }
 
 fn about_udp(stage: &Stage, kind: (u8, u8)) -> Case {
-    let of = |tuple: Tuple| Tuple { proto: proto::UDP, ..tuple };
-    let mut world = stage.bare_world();
-    for (tuple, mut flow) in stage.world(0).flows {
-        flow.new = of(flow.new);
-        world.flows.insert(of(tuple), flow);
-    }
+    let world = stage.datagram_world();
     // Quoted from the IP header on, without checksum, so that all of it is translated.
     let ether_len = 14 + 4 * stage.tags.len();
     let quote = |packet: &TcpPacket| {

@@ -10,7 +10,9 @@ mod mute;
 mod options;
 mod passed;
 mod spliced;
+mod srt;
 mod stage;
+mod too_big;
 
 use std::{format, string::String, vec::Vec};
 
@@ -18,7 +20,7 @@ pub use stage::{LO, REDIRECT_SLOT, Stage, l4_diff};
 
 use super::simulated::{Tuple, World};
 use crate::{
-    abi::{EventKind, Reason, Track},
+    abi::{EventKind, MINUTE_NS, Reason, Track},
     steer::Verdict,
 };
 
@@ -90,12 +92,34 @@ impl Case {
     }
 }
 
+/// The clock that [`all`] is made for.
+pub const NOW_NS: u64 = 0x7_1234 << 20;
+
 /// Every case, in both families, without and with VLAN tags.
 pub fn all() -> Vec<Case> {
-    Stage::all().iter().flat_map(of).collect()
+    in_minute(NOW_NS / MINUTE_NS)
+}
+
+/// The same for another minute of the clock, which cookies depend on.
+pub fn in_minute(minute: u64) -> Vec<Case> {
+    Stage::all().iter().flat_map(|stage| [of(stage), srt::cases(stage, minute)]).flatten().collect()
+}
+
+/// Only those that depend on the minute.
+pub fn of_minute(minute: u64) -> Vec<Case> {
+    Stage::all().iter().flat_map(|stage| srt::cases(stage, minute)).collect()
 }
 
 fn of(stage: &Stage) -> Vec<Case> {
-    let parts = [spliced::cases, options::cases, ends::cases, mute::cases, hold::cases, icmp::cases, passed::cases];
+    let parts = [
+        spliced::cases,
+        options::cases,
+        ends::cases,
+        mute::cases,
+        hold::cases,
+        icmp::cases,
+        passed::cases,
+        too_big::cases,
+    ];
     parts.iter().flat_map(|cases| cases(stage)).collect()
 }

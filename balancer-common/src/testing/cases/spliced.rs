@@ -147,11 +147,7 @@ fn hops(stage: &Stage) -> Vec<Case> {
 
 fn udp(stage: &Stage) -> Vec<Case> {
     let of = |tuple: Tuple| Tuple { proto: proto::UDP, ..tuple };
-    let mut world = stage.bare_world();
-    for (tuple, mut flow) in stage.world(0).flows {
-        flow.new = of(flow.new);
-        world.flows.insert(of(tuple), flow);
-    }
+    let world = stage.datagram_world();
     let key = of(stage.from_client());
     let packet = stage.client_packet();
     let payload = b"a datagram";
@@ -159,13 +155,16 @@ fn udp(stage: &Stage) -> Vec<Case> {
     let mut cases: Vec<Case> = [true, false]
         .map(|has_checksum| {
             let name = if has_checksum { "a datagram" } else { "a datagram without checksum" };
-            Case::new(stage, name, world.clone(), frame(&packet, has_checksum))
-                .leaves(
-                    Verdict::Redirect(REDIRECT_SLOT),
-                    Reason::ToOrigin,
-                    frame(&stage.at_origin(&packet), has_checksum),
-                )
-                .counts(key, payload.len())
+            let case = Case::new(stage, name, world.clone(), frame(&packet, has_checksum));
+            if stage.is_v6 && !has_checksum {
+                return case.drops(Reason::UdpNoChecksum);
+            }
+            case.leaves(
+                Verdict::Redirect(REDIRECT_SLOT),
+                Reason::ToOrigin,
+                frame(&stage.at_origin(&packet), has_checksum),
+            )
+            .counts(key, payload.len())
         })
         .into();
     let mut down = world.clone();

@@ -223,6 +223,17 @@ impl Stage {
         world
     }
 
+    /// The flow carries datagrams instead.
+    pub fn datagram_world(&self) -> World {
+        let of = |tuple: Tuple| Tuple { proto: proto::UDP, ..tuple };
+        let mut world = self.bare_world();
+        for (tuple, mut flow) in self.world(0).flows {
+            flow.new = of(flow.new);
+            world.flows.insert(of(tuple), flow);
+        }
+        world
+    }
+
     /// The same with a client that has said all that it may: `base` is its sequence number behind that.
     pub fn mute_world(&self, base: u32) -> World {
         let mut world = self.world(0);
