@@ -273,7 +273,8 @@ reasons! {
     LimitRtcAddresses = 188, Limit, "rtc_addresses";
     /// A session of WebRTC got another flow, from another address of its client's. Many a second: forged requests?
     LimitRtcMigrations = 189, Limit, "rtc_migrations";
-    /// The origin answered nothing to a client of WebRTC: it is no client, or the origin's `rtc` address is not reached.
+    /// The origin answered nothing to a client of WebRTC, or less than to all others of a session that has too many: it is
+    /// no client, or the origin's `rtc` address is not reached.
     LimitRtcUnanswered = 190, Limit, "rtc_unanswered";
     /// A STUN request whose user name is nobody's came to user space: dropped. Has its session ended?
     LimitRtcUnknown = 191, Limit, "rtc_unknown";

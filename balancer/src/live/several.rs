@@ -11,8 +11,8 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pulse {
     pub made_at: Duration,
-    /// The origin has sent something.
-    pub is_answered: bool,
+    /// Datagrams that the origin has sent.
+    pub answers: u64,
 }
 
 impl Live {
@@ -25,7 +25,7 @@ impl Live {
     pub fn pulse(&self, id: FlowId) -> Option<Pulse> {
         let state = self.state();
         let record = state.table.get(id)?;
-        Some(Pulse { made_at: record.made_at, is_answered: record.to_client.packets > 0 })
+        Some(Pulse { made_at: record.made_at, answers: record.to_client.packets })
     }
 
     /// Ends them at once; each is named by the client's ingress key as well. Nobody is told: their protocol has no word for

@@ -2,7 +2,7 @@
 //!
 //! Two limits bound what somebody can do who has seen a name. [`PORT_SLOTS`] ports at once, one more each second: a new
 //! address of the client's costs one. And [`FLOWS_MAX`]: with so many flows there are no more ports until some have
-//! ended, those first that the origin, which checks every request, has never answered.
+//! ended, those first that the origin, which checks every request, has answered least.
 
 use super::NewSession;
 use crate::flow::{FlowId, Protocol, Role};

@@ -1,6 +1,6 @@
 //! Every second, each session: flows that are over, ports to grant again, names and sessions whose time has come.
 
-use super::session::{Session, UNANSWERED_MAX};
+use super::session::{FLOWS_MAX, Member, Session, UNANSWERED_MAX};
 use super::sessions::Sessions;
 use balancer_common::abi::Reason;
 use std::time::Duration;
@@ -42,20 +42,25 @@ impl Sessions {
         }
     }
 
-    /// Flows that are over, and those that the origin does not answer: it checks what we cannot.
+    /// Flows that are over, and those that the origin does not answer: it checks what we cannot. When there are too many, the
+    /// one that it has answered least makes room; errors are answers, too.
     fn forget_flows(&self, session: &mut Session, now: Duration) {
-        let live = &self.parts.live;
-        let mut unanswered = Vec::new();
+        let mut old = Vec::new();
         session.flows.retain(|flow| {
-            let Some(pulse) = live.pulse(flow.id) else { return false };
-            let is_forged = !pulse.is_answered && now.saturating_sub(pulse.made_at) >= UNANSWERED_MAX;
-            if is_forged {
-                unanswered.push((flow.id, flow.key));
-                self.parts.counters.count(Reason::LimitRtcUnanswered);
+            let Some(pulse) = self.parts.live.pulse(flow.id) else { return false };
+            if now.saturating_sub(pulse.made_at) >= UNANSWERED_MAX {
+                old.push((pulse.answers, *flow));
             }
-            !is_forged
+            true
         });
-        live.end_all(unanswered.into_iter(), "unanswered");
+        let least = old.iter().map(|(answers, _)| *answers).min().filter(|_| session.flows.len() >= FLOWS_MAX);
+        let room = old.iter().find(|(answers, _)| Some(*answers) == least).map(|(_, flow)| flow.id);
+        let goes = |answers: u64, flow: &Member| answers == 0 || Some(flow.id) == room;
+        for (_, flow) in old.into_iter().filter(|(answers, flow)| goes(*answers, flow)) {
+            self.parts.counters.count(Reason::LimitRtcUnanswered);
+            session.flows.retain(|other| other.id != flow.id);
+            self.parts.live.end_all([(flow.id, flow.key)].into_iter(), "unanswered");
+        }
         if session.flows.is_empty() {
             self.count_as_flow(session, true);
         }
