@@ -4,6 +4,7 @@ pub mod http;
 pub mod proxy_header;
 pub mod rtmp;
 pub mod rtsp;
+pub mod sdp;
 pub mod srt;
 mod stream_key;
 pub mod stun;
