@@ -192,6 +192,14 @@ reasons! {
     SrtRefused = 110, Placement, "srt_refused";
     /// An origin did not complete an SRT handshake; another one was asked: is its SRT port right, does it listen?
     SrtOriginFailed = 111, Placement, "srt_origin_failed";
+    /// An origin's answer to a WebRTC offer has no ice-ufrag, no sense, or a compression: is that port WHIP's?
+    RtcNoName = 112, Placement, "rtc_no_name";
+    /// An origin's answer to a WebRTC offer has no UDP candidate: does the origin serve WebRTC by UDP, and know its address?
+    RtcNoCandidate = 113, Placement, "rtc_no_candidate";
+    /// An origin's answer names an address that no origin may have: register its `rtc` endpoint, or widen `origin_networks`.
+    RtcOutside = 114, Placement, "rtc_outside";
+    /// An origin's answer wants RTCP on a port of its own: switch rtcp-mux on there.
+    RtcApart = 115, Placement, "rtc_apart";
 
     /// Spliced before the trigger was sent on: no byte of media passed user space.
     SplicedArmed = 128, Splice, "armed";

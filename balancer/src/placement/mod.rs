@@ -11,4 +11,4 @@ mod tests;
 pub use choose::Candidate;
 pub use load::{Load, Loads, Rate, STREAM_COST, Sampler};
 pub use place::{PlaceError, PlaceRequest, Placement, Placer, endpoint, service_of};
-pub use request::{LEASED_MAX, RequestPlace, RequestPlaced, lease_stream, meant, place_request};
+pub use request::{LEASED_MAX, RequestPlace, RequestPlaced, lease_stream, meant, place_on, place_request};

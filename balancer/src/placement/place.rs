@@ -73,7 +73,15 @@ impl PlaceError {
     }
 }
 
-/// The listener of an origin that serves a protocol. WHIP and WHEP begin at the API; their media goes to `rtc`.
+/// The listener of an origin that a client's first words are for: WHIP and WHEP begin at the API.
+const fn entrance_of(protocol: Protocol) -> ServiceKind {
+    match protocol {
+        Protocol::Webrtc => ServiceKind::Api,
+        protocol => service_of(protocol),
+    }
+}
+
+/// The listener of an origin that serves a protocol. Of WebRTC that is where its media goes.
 pub const fn service_of(protocol: Protocol) -> ServiceKind {
     match protocol {
         Protocol::Rtmp => ServiceKind::Rtmp,
@@ -109,7 +117,7 @@ impl Placer {
         request: &PlaceRequest<'_>,
         now: Duration,
     ) -> Result<Placement, PlaceError> {
-        let service = service_of(request.protocol);
+        let service = entrance_of(request.protocol);
         let known = streams.get(request.key).and_then(|s| Some((s, s.mapping?)));
         let known = known.filter(|(_, m)| registry.is_current(m.placed_on()));
         let twin = twin(streams, request).filter(|(origin, _)| {
@@ -163,7 +171,9 @@ impl Placer {
         waiting: Option<u16>,
         now: Duration,
     ) -> Result<(u16, Reason), PlaceError> {
-        let available = available(registry, streams, (request.role, service), request.exclude, now);
+        let mut available = available(registry, streams, (request.role, service), request.exclude, now);
+        available
+            .prefer(|index| registry.get(index).is_some_and(|origin| offers(origin, service_of(request.protocol))));
         let key = request.key.to_string();
         let reason = match self.policy {
             Policy::LeastLoad => Reason::PlacedLeastLoad,
@@ -216,6 +226,13 @@ pub(super) fn available<'a>(
 }
 
 impl Available<'_> {
+    /// Of several, those that are known for it.
+    fn prefer(&mut self, is_known: impl Fn(u16) -> bool) {
+        if self.candidates.iter().any(|candidate| is_known(candidate.index)) {
+            self.candidates.retain(|candidate| is_known(candidate.index));
+        }
+    }
+
     pub fn pick(
         &self,
         choose: impl FnOnce(&[Candidate<'_>]) -> Option<u16>,

@@ -65,6 +65,21 @@ pub fn place_request(
     Ok(RequestPlaced { placement: finish(registry, on, (origin, 0), reason, now)?, stream: None })
 }
 
+/// The very origin that a request names, for a session is there: draining or suspect, it is still the right one.
+pub fn place_on(
+    registry: &Registry,
+    streams: &Streams,
+    (id, key): (&str, Option<&StreamKey>),
+    on: (ServiceKind, IpAddr),
+    now: Duration,
+) -> Result<RequestPlaced, PlaceError> {
+    let found = registry.index_of(id).filter(|index| registry.get(*index).is_some_and(|o| !o.health.is_dead()));
+    let index = found.ok_or_else(|| PlaceError::Unreachable { origin: id.into() })?;
+    let stream = key.and_then(|key| streams.get(key)).filter(|s| s.mapping.is_some_and(|m| m.origin == index));
+    let placement = finish(registry, on, (index, stream.map_or(0, |stream| stream.index)), Reason::PlacedSticky, now)?;
+    Ok(RequestPlaced { placement, stream: stream.map(|stream| stream.key.clone()) })
+}
+
 /// The request was answered well by the origin that it went to by its name alone, so the stream is there: a lease, as for
 /// every viewer of a stream that nobody is known to publish. The stream's index, or `None` when it has another origin by
 /// now, or when enough are leased.

@@ -8,10 +8,10 @@ use super::headers::{self, Forwarded};
 use super::origins::{Asked, Failed, OriginError, Target};
 use super::playing::Playing;
 use super::subject::{Subject, host};
-use super::{Client, Proxy, api, playlist};
+use super::{Client, Proxy, api, playlist, rtc};
 use crate::auth::Question;
 use crate::flow::{Protocol, Role};
-use crate::placement::{Placement, RequestPlace, RequestPlaced};
+use crate::placement::{PlaceRequest, Placement, RequestPlace, RequestPlaced};
 use crate::recognize::StreamKey;
 use crate::recognize::http::{self as recognizer, Kind};
 use crate::registry::ConnectFailure;
@@ -27,10 +27,20 @@ use std::sync::Arc;
 use tracing::debug;
 
 pub struct Exchange<'a> {
-    proxy: &'a Arc<Proxy>,
-    client: Client,
+    pub(super) proxy: &'a Arc<Proxy>,
+    pub(super) client: Client,
+    pub(super) playing: Arc<Playing>,
     forwarded: Forwarded,
-    playing: Arc<Playing>,
+}
+
+/// By what a request finds its origin.
+pub(super) enum Way<'a> {
+    /// What it means, and the listener that it is for.
+    Meaning(&'a Subject, ServiceKind),
+    /// A stream that is to be published there, or played.
+    Stream { key: &'a Arc<StreamKey>, role: Role },
+    /// It says which, and the stream in case that nobody has that name.
+    Origin { id: &'a str, key: Option<&'a StreamKey> },
 }
 
 /// Origins that are tried for one request.
@@ -66,6 +76,9 @@ impl<'a> Exchange<'a> {
 
     async fn dispatch(&self, request: Request<Incoming>) -> (HttpKind, Response<Answer>) {
         let is_api = self.client.service == ServiceKind::Api;
+        if let Some(call) = rtc::Call::of(request.method(), request.uri(), self.client.service) {
+            return (HttpKind::Api, self.signal(request, call).await);
+        }
         let negotiates = api::negotiation(request.uri().path()).is_some();
         let own = if is_api { None } else { Some(Subject::of(&request, &self.proxy.store)) };
         // SRS may serve negotiations on its HTTP port: they name their stream in their bodies there, too.
@@ -105,20 +118,30 @@ impl<'a> Exchange<'a> {
             request.headers_mut().remove(ACCEPT_ENCODING);
             (host(&request).to_owned(), request.uri().path().to_owned())
         });
-        let mut exclude = Vec::new();
+        let (placed, asked) = self.carry(request, &Way::Meaning(subject, self.client.service)).await?;
+        let Asked { mut response, own, .. } = asked;
+        let is_good = response.status().is_success() && !is_preflight;
+        let stream = self.show(&placed, subject, is_good, own).await;
+        if let (Some((host, path)), Some(key)) = (&playlist, stream) {
+            response = playlist::led_back(response, (host, path), &key).await?;
+        }
+        Ok(self.finish(response, is_preflight))
+    }
+
+    /// Asks one origin after the other, until one has got the request.
+    pub(super) async fn carry(
+        &self,
+        request: Request<Outgoing>,
+        way: &Way<'_>,
+    ) -> Result<(RequestPlaced, Asked), Failure> {
+        let (mut request, mut exclude) = (request, Vec::new());
+        let tries_max = if matches!(way, Way::Origin { .. }) { 1 } else { ORIGINS_MAX };
         loop {
-            let placed = self.place(&request, subject, &exclude).await?;
+            let placed = self.place(request.uri().path(), way, &exclude).await?;
             match self.ask(&placed.placement, request).await {
-                Ok(Asked { mut response, own, .. }) => {
-                    let is_good = response.status().is_success() && !is_preflight;
-                    let stream = self.show(&placed, subject, is_good, own).await;
-                    if let (Some((host, path)), Some(key)) = (&playlist, stream) {
-                        response = playlist::led_back(response, (host, path), &key).await?;
-                    }
-                    return Ok(self.finish(response, is_preflight));
-                }
+                Ok(asked) => return Ok((placed, asked)),
                 Err(Failed { error, request: Some(unsent) })
-                    if exclude.len() + 1 < ORIGINS_MAX && !matches!(error, OriginError::Local(_)) =>
+                    if exclude.len() + 1 < tries_max && !matches!(error, OriginError::Local(_)) =>
                 {
                     exclude.push(placed.placement.origin);
                     request = *unsent;
@@ -129,7 +152,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Asks the hook about every stream that the request may be for. What can be none is everybody's.
-    async fn authorize(&self, request: &Request<Outgoing>, subject: &Subject) -> Result<(), Failure> {
+    pub(super) async fn authorize(&self, request: &Request<Outgoing>, subject: &Subject) -> Result<(), Failure> {
         let authorizer = &self.proxy.authorizer;
         if !authorizer.asks() {
             return Ok(());
@@ -137,7 +160,11 @@ impl<'a> Exchange<'a> {
         let (uri, via) = (request.uri(), &self.client.via);
         let scheme = if via.tls { "https" } else { "http" };
         let role = api::role(request.method(), uri.path());
+        let negotiates = api::negotiation(uri.path()).is_some();
         let mut query = uri.query().map(recognizer::without_mark).unwrap_or_default().into_owned();
+        if let Some(said) = subject.query.as_ref().filter(|said| !said.is_empty()) {
+            query = if query.is_empty() { said.clone() } else { format!("{query}&{said}") };
+        }
         // SRS has sent its player on from the playlist that had the token: this is a part of that.
         let is_sent_on = is_context(&query);
         if is_sent_on {
@@ -146,14 +173,16 @@ impl<'a> Exchange<'a> {
         for key in subject.judged(&self.proxy.store)? {
             let question = Question {
                 role,
-                protocol: subject.protocol().unwrap_or(Protocol::Http),
+                protocol: if negotiates { Protocol::Webrtc } else { subject.protocol().unwrap_or(Protocol::Http) },
                 key,
                 client: via.client,
                 query: query.clone(),
                 url: format!("{scheme}://{}{}", host(request), uri.path()),
             };
             let verdict = match (role, subject.kind) {
+                // Each offer is a client, each request of HLS is not.
                 (Role::Publish, _) => authorizer.ask(question).await,
+                (Role::Play, _) if negotiates => authorizer.ask(question).await,
                 (Role::Play, Kind::Segment) => authorizer.ask_for_segment(question).await,
                 (Role::Play, Kind::Playlist) if is_sent_on => authorizer.ask_for_segment(question).await,
                 (Role::Play, _) => authorizer.ask_cached(question).await,
@@ -165,20 +194,26 @@ impl<'a> Exchange<'a> {
         Ok(())
     }
 
-    async fn place(
-        &self,
-        request: &Request<Outgoing>,
-        subject: &Subject,
-        exclude: &[u16],
-    ) -> Result<RequestPlaced, Failure> {
-        let wish = RequestPlace {
-            keys: &subject.keys,
-            path: request.uri().path(),
-            service: self.client.service,
-            vip: self.client.via.vip.ip(),
-            exclude,
-        };
-        Ok(self.proxy.store.place_request(&wish, self.proxy.clock.now()).await?)
+    async fn place(&self, path: &str, way: &Way<'_>, exclude: &[u16]) -> Result<RequestPlaced, Failure> {
+        let (store, now, vip) = (&self.proxy.store, self.proxy.clock.now(), self.client.via.vip.ip());
+        let meaning = |keys, service| RequestPlace { keys, path, service, vip, exclude };
+        Ok(match *way {
+            Way::Meaning(subject, service) => store.place_request(&meaning(&subject.keys, service), now).await?,
+            Way::Stream { key, role } => {
+                let request = PlaceRequest { key, role, protocol: Protocol::Webrtc, vip, exclude };
+                RequestPlaced { placement: store.place(&request, now).await?, stream: Some(key.clone()) }
+            }
+            Way::Origin { id, key } => match store.place_on((id, key), (ServiceKind::Api, vip), now).await {
+                Ok(placed) => placed,
+                // It may go by another name by now.
+                Err(gone) => match key.map(std::slice::from_ref) {
+                    Some(key) if store.meant(key).is_some() => {
+                        store.place_request(&meaning(key, ServiceKind::Api), now).await?
+                    }
+                    _ => return Err(gone.into()),
+                },
+            },
+        })
     }
 
     async fn ask(&self, placement: &Placement, request: Request<Outgoing>) -> Result<Asked, Failed> {
@@ -240,7 +275,7 @@ impl<'a> Exchange<'a> {
 
     /// The client's request as its origin gets it: the same words for the same thing, but for what concerns the
     /// connection, and for the mark that a rewritten playlist has put there.
-    fn outgoing(&self, request: Request<Outgoing>) -> Request<Outgoing> {
+    pub(super) fn outgoing(&self, request: Request<Outgoing>) -> Request<Outgoing> {
         let (mut head, body) = request.into_parts();
         // RFC 9112 section 3.2.2: where the target has an authority, that is the host.
         if let Some(authority) = head.uri.authority()
@@ -256,7 +291,7 @@ impl<'a> Exchange<'a> {
         request
     }
 
-    fn finish(&self, mut response: Response<Answer>, is_preflight: bool) -> Response<Answer> {
+    pub(super) fn finish(&self, mut response: Response<Answer>, is_preflight: bool) -> Response<Answer> {
         headers::response(response.headers_mut(), is_preflight);
         *response.version_mut() = http::Version::HTTP_11;
         if let Answer::Origin(relayed) = response.body_mut() {

@@ -3,7 +3,9 @@
 use super::body::Answer;
 use super::origins::OriginError;
 use super::refused::RETRY_AFTER_S;
+use super::rtc::Unusable;
 use crate::placement::PlaceError;
+use crate::rtc::RtcError;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 
@@ -15,6 +17,14 @@ pub enum Failure {
     Denied,
     #[error("the request may be read as one for another stream")]
     Ambiguous,
+    #[error("the request names no stream: say ?app=APP&stream=NAME")]
+    NoStream,
+    #[error("WebRTC is not served here: rtc listens nowhere")]
+    NoRtc,
+    #[error("the origin's answer to the offer cannot be used: {0}")]
+    Unusable(#[from] Unusable),
+    #[error("no session: {0}")]
+    Session(#[from] RtcError),
     #[error("the origin failed: {0}")]
     Origin(#[from] OriginError),
 }
@@ -23,8 +33,10 @@ impl Failure {
     fn status(&self) -> StatusCode {
         match self {
             Self::Denied => StatusCode::FORBIDDEN,
-            Self::Ambiguous => StatusCode::BAD_REQUEST,
-            Self::NoOrigin(_) | Self::Origin(OriginError::Busy | OriginError::Local(_)) => {
+            Self::Ambiguous | Self::NoStream => StatusCode::BAD_REQUEST,
+            Self::NoRtc => StatusCode::NOT_IMPLEMENTED,
+            Self::Unusable(_) | Self::Session(RtcError::Ufrag) => StatusCode::BAD_GATEWAY,
+            Self::NoOrigin(_) | Self::Session(_) | Self::Origin(OriginError::Busy | OriginError::Local(_)) => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Origin(OriginError::Slow | OriginError::Unreachable) => StatusCode::GATEWAY_TIMEOUT,

@@ -17,6 +17,7 @@ mod patience;
 mod playing;
 mod playlist;
 mod refused;
+mod rtc;
 mod subject;
 mod window;
 

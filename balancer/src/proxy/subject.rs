@@ -13,6 +13,8 @@ pub struct Subject {
     pub kind: Kind,
     /// By which it is placed, the likeliest first.
     pub keys: Vec<StreamKey>,
+    /// What the body says of the stream, where it is the body that names it.
+    pub query: Option<String>,
     /// What an origin makes of the path, that knows no better.
     own: Option<Result<StreamKey, StreamKeyError>>,
 }
@@ -40,13 +42,13 @@ impl Subject {
             // Anybody can write one: it counts where the path says nothing.
             keys = vec![mark];
         }
-        Ok(Self { kind, keys, own: Some(own) })
+        Ok(Self { kind, keys, query: None, own: Some(own) })
     }
 
     /// A call that names its stream, or none; a negotiation is of one, even if nobody can tell of which.
     pub fn of_call(key: Option<StreamKey>, is_negotiation: bool) -> Self {
         let own = (is_negotiation && key.is_none()).then_some(Err(StreamKeyError::NotCanonical));
-        Self { kind: Kind::Other, keys: key.into_iter().collect(), own }
+        Self { kind: Kind::Other, keys: key.into_iter().collect(), query: None, own }
     }
 
     /// Segments look alike: what was asked for before them says it.

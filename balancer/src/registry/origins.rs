@@ -234,6 +234,12 @@ impl Registry {
         self.slots.index_of(id)
     }
 
+    /// Whether an origin may have this address.
+    pub fn admits(&self, kind: ServiceKind, address: SocketAddr) -> bool {
+        let mut alone = Endpoints::default();
+        alone.add(kind, address).is_ok() && self.admission.check(&alone).is_ok()
+    }
+
     /// Everything that is registered, by index.
     pub fn live(&self) -> impl Iterator<Item = (u16, &Origin)> {
         self.slots.live()

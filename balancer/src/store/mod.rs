@@ -18,7 +18,7 @@ use crate::config::{DefaultOrigin, Policy};
 use crate::counters::Counters;
 use crate::placement::{
     LEASED_MAX, Loads, PlaceError, PlaceRequest, Placement, Placer, RequestPlace, RequestPlaced, lease_stream, meant,
-    place_request,
+    place_on, place_request,
 };
 use crate::recognize::StreamKey;
 use crate::registry::{
@@ -26,7 +26,7 @@ use crate::registry::{
     Registry, Reset, SrsRegistration, StreamChange, Streams,
 };
 use balancer_common::abi::{Reason, ServiceKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
@@ -102,6 +102,20 @@ impl Store {
     /// Where one HTTP request goes. Only what fails is counted: a viewer of HLS makes one every few seconds.
     pub async fn place_request(&self, request: &RequestPlace<'_>, now: Duration) -> Result<RequestPlaced, PlaceError> {
         let result = self.change(|State { registry, streams, .. }| place_request(registry, streams, request, now));
+        if let Err(error) = &result {
+            self.counters.count(error.reason());
+        }
+        result
+    }
+
+    /// The very origin that a request names: see [`place_on`].
+    pub async fn place_on(
+        &self,
+        (id, key): (&str, Option<&StreamKey>),
+        on: (ServiceKind, IpAddr),
+        now: Duration,
+    ) -> Result<RequestPlaced, PlaceError> {
+        let result = self.change(|State { registry, streams, .. }| place_on(registry, streams, (id, key), on, now));
         if let Err(error) = &result {
             self.counters.count(error.reason());
         }
@@ -234,6 +248,11 @@ impl Store {
     /// Where an adopted flow reaches its origin.
     pub fn learn_endpoint(&self, origin: u16, service: ServiceKind, address: SocketAddr) {
         self.change(|state| state.registry.learn_endpoint(origin, service, address));
+    }
+
+    /// Whether an origin may have this address.
+    pub fn admits(&self, service: ServiceKind, address: SocketAddr) -> bool {
+        self.lock().registry.admits(service, address)
     }
 
     /// A listener of an origin, as long as what was placed on it holds: WHIP needs `api` beside `rtc`.

@@ -115,6 +115,13 @@ pub fn names_stream(host: &str, uri: &Uri, body: &[u8]) -> Result<Option<StreamK
     }
 }
 
+/// What that `streamurl` says beside the stream: a token, mostly.
+pub fn query_of_body(body: &[u8]) -> Option<String> {
+    let body: Value = serde_json::from_slice(body).ok()?;
+    let (_, query) = body.get("streamurl")?.as_str()?.split_once('?')?;
+    Some(query.split('#').next().unwrap_or_default().to_owned())
+}
+
 fn key_of_body(body: &[u8]) -> Result<Option<StreamKey>, Ambiguous> {
     let Ok(body) = serde_json::from_slice::<Value>(body) else { return Ok(None) };
     let Some(url) = body.get("streamurl").and_then(Value::as_str) else { return Ok(None) };

@@ -15,7 +15,7 @@ mod merge;
 #[cfg(test)]
 mod tests;
 
-pub use call::{names_stream, negotiation, role};
+pub use call::{names_stream, negotiation, query_of_body, role};
 
 use super::body::Outgoing;
 use super::headers::allow_reading;
@@ -38,7 +38,7 @@ use tokio::sync::Semaphore;
 const QUESTIONS_MAX: usize = 4;
 const WAIT_MAX: Duration = Duration::from_secs(3);
 /// An offer with many candidates has some 10 KiB.
-const BODY_BYTES_MAX: usize = 256 * 1024;
+pub const BODY_BYTES_MAX: usize = 256 * 1024;
 const BODY_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// What becomes of a request to the API.
@@ -140,7 +140,7 @@ fn host<B>(request: &Request<B>) -> String {
 }
 
 /// The request, and its body once it is there.
-async fn whole(request: Request<Incoming>) -> Result<(Request<()>, Bytes), Response<Answer>> {
+pub async fn whole(request: Request<Incoming>) -> Result<(Request<()>, Bytes), Response<Answer>> {
     let (head, body) = request.into_parts();
     match tokio::time::timeout(BODY_TIME_MAX, Limited::new(body, BODY_BYTES_MAX).collect()).await {
         Ok(Ok(body)) => Ok((Request::from_parts(head, ()), body.to_bytes())),

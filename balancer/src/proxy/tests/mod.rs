@@ -7,4 +7,5 @@ mod limits;
 mod origins;
 mod passing;
 mod playing;
+mod signalling;
 pub mod world;

@@ -61,7 +61,8 @@ impl World {
     }
 
     pub fn with(static_files: Option<PathBuf>) -> Self {
-        Self::of(Settings { static_files, ..Settings::default() })
+        let vips = vec!["127.0.0.1".parse().unwrap()];
+        Self::of(Settings { static_files, vips, ..Settings::default() })
     }
 
     pub fn of(settings: Settings) -> Self {

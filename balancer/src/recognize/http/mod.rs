@@ -33,7 +33,10 @@ pub use answer::{Answer, answer};
 pub use forward::forward;
 pub use head::{Body, Head, Method, Progress, Version, head};
 pub use intent::{Intent, intent};
-pub use names::{Kind, MARK, candidates, is_ambiguous, key_of_query, kind, mark, path_key, without_mark};
+pub use names::{
+    Kind, MARK, ORIGIN_MARK, candidates, is_ambiguous, key_of_query, kind, mark, mark_session, origin_mark, path_key,
+    without_mark,
+};
 pub use via::{FORWARDED, Via, forwarded, is_forwarded};
 
 /// Fields of one head. Browsers send about 20.

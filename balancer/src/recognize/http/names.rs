@@ -10,6 +10,8 @@ use std::borrow::Cow;
 
 /// The parameter by which a URI of a rewritten playlist names its stream.
 pub const MARK: &str = "spbkey";
+/// The parameter by which the URL of a session names its origin.
+pub const ORIGIN_MARK: &str = "spborigin";
 /// More would be too far-fetched to look up.
 const CANDIDATES_MAX: usize = 12;
 /// `s1_720p_seg_12` has two.
@@ -94,9 +96,9 @@ pub fn is_ambiguous(path: &str, query: Option<&str>) -> bool {
     })
 }
 
-/// The query as the client would have sent it had the playlist not been rewritten; an empty one is none.
+/// The query as the client would have sent it had nothing been rewritten; an empty one is none.
 pub fn without_mark(query: &str) -> Cow<'_, str> {
-    let is_mark = |pair: &&str| pair.split('=').next() == Some(MARK);
+    let is_mark = |pair: &&str| matches!(pair.split('=').next(), Some(MARK | ORIGIN_MARK));
     if !query.split('&').any(|pair| is_mark(&pair)) {
         return Cow::Borrowed(query);
     }
@@ -118,6 +120,27 @@ pub fn path_key(host: &str, path: &str, query: Option<&str>) -> Result<StreamKey
 pub fn mark(query: Option<&str>) -> Option<StreamKey> {
     let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
     pairs.filter(|(name, _)| *name == MARK).find_map(|(_, value)| percent::decode_text(value)?.parse().ok())
+}
+
+/// What the rewritten URL of a session says of its origin.
+pub fn origin_mark(query: Option<&str>) -> Option<String> {
+    let pairs = query?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs
+        .filter(|(name, _)| *name == ORIGIN_MARK)
+        .find_map(|(_, value)| Some(percent::decode_text(value)?.into_owned()))
+}
+
+/// The URL of a session, in whatever form, with its origin and stream, if it is said, behind its query.
+pub fn mark_session(url: &str, origin: &str, key: Option<&StreamKey>) -> String {
+    let (address, fragment) = url.split_at(url.find('#').unwrap_or(url.len()));
+    let joint = match address.split_once('?') {
+        None => "?",
+        Some((_, "")) => "",
+        Some((_, query)) if query.ends_with('&') => "",
+        Some(_) => "&",
+    };
+    let stream = key.map(|key| format!("{MARK}={}&", percent::encode(&key.to_string()))).unwrap_or_default();
+    format!("{address}{joint}{stream}{ORIGIN_MARK}={}{fragment}", percent::encode(origin))
 }
 
 pub(super) fn query_key(host: &str, query: Option<&str>) -> Option<Result<StreamKey, StreamKeyError>> {

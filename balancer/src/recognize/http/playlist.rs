@@ -155,7 +155,7 @@ fn is_scheme(text: &str) -> bool {
 }
 
 /// RFC 3986 section 5.2.4.
-fn without_dots(path: &str) -> String {
+pub fn without_dots(path: &str) -> String {
     let mut segments = Vec::new();
     for segment in path.split('/').skip(1) {
         match segment {
