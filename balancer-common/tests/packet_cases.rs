@@ -35,11 +35,8 @@ fn comes_out_as_described(cases: &[Case], now_ns: u64) {
         }
         oracle::judge(&case.frame, outcome, &frame);
         let mut world = tables.world();
-        for (tuple, flow) in &mut world.flows {
-            let was_counted = flow.packets != case.world.flows[tuple].packets;
-            assert_eq!(flow.last_seen, if was_counted { (now_ns >> 20) as u32 } else { 0 }, "{name}: last seen");
-            flow.last_seen = 0;
-        }
+        let (last_seen, made_s) = ((now_ns >> 20) as u32, (now_ns / 1_000_000_000) as u32);
+        world.stop_clocks(&case.world, last_seen..=last_seen, made_s..=made_s);
         assert_eq!(world, case.world_after, "{name}");
         let events: Vec<_> = case.events.iter().map(|(kind, half)| half.event(*kind)).collect();
         assert_eq!(*tables.events.borrow(), events, "{name}");

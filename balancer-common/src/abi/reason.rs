@@ -155,7 +155,7 @@ reasons! {
     SrtStaleCookie = 73, Drop, "srt_stale_cookie";
     /// No SRT handshake at all, though it says so.
     SrtMalformed = 74, Drop, "srt_malformed";
-    /// A STUN message whose lengths or attributes contradict each other.
+    /// A STUN message whose lengths or attributes contradict each other, or that names nobody where it should.
     StunMalformed = 75, Drop, "stun_malformed";
     /// UDP over IPv6 without a checksum (RFC 8200 section 8.1).
     UdpNoChecksum = 76, Drop, "udp_no_checksum";

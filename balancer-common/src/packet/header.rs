@@ -87,6 +87,7 @@ pub mod udp {
     use super::*;
     pub const LEN: usize = UdpHdr::LEN;
     pub const PORTS: usize = offset_of!(UdpHdr, src);
+    /// Of header and payload.
     pub const LENGTH: usize = offset_of!(UdpHdr, len);
     pub const CHECKSUM: usize = offset_of!(UdpHdr, check);
 }

@@ -12,5 +12,6 @@ pub mod options;
 pub mod parse;
 pub mod siphash;
 pub mod srt;
+pub mod stun;
 
 pub use frame::{Frame, View};

@@ -1,8 +1,11 @@
 //! What differs between IPv4 and IPv6.
 
-use super::{Half, HalfFlow, Tables, TrackSlot};
+use super::{Half, HalfFlow, Tables, TrackSlot, values::coarse};
 use crate::{
-    abi::{Addr4, Addr6, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, Reason, ServiceKey},
+    abi::{
+        Addr4, Addr6, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, PortKey, Reason, ServiceKey, Splice,
+        swap_ports,
+    },
     packet::{
         Frame,
         checksum::{Difference, Sum},
@@ -17,6 +20,8 @@ pub trait Family {
     type Addr: Copy;
     type Key: Copy + Caller;
     type Half<'t>: HalfFlow<Addr = Self::Addr>;
+    /// 4 or 6.
+    const NUMBER: u32;
     /// The protocol number of its ICMP.
     const ICMP: u8;
     /// Type and code of the error about a packet that does not fit the next link.
@@ -38,6 +43,15 @@ pub trait Family {
     fn wide(key: &Self::Key) -> FlowKey6;
     fn flow<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<Self::Half<'t>>;
     fn track<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<TrackSlot<'t>>;
+
+    /// What the words of a session say.
+    fn addr(words: &Addr6) -> Self::Addr;
+    fn take_port<T: Tables>(tables: &T, key: &PortKey) -> Option<u16>;
+    /// A half-flow that was not there before, to where the packets under `partner` come from.
+    fn insert<T: Tables>(tables: &T, key: &Self::Key, partner: &Self::Key, splice: Splice, seen: u32) -> bool;
+    fn remove<T: Tables>(tables: &T, key: &Self::Key);
+    /// What one 5-tuple instead of the other changes in a checksum.
+    fn difference(old: &Self::Key, new: &Self::Key) -> Difference;
 
     /// New addresses, and one hop less to live. Touches nothing when the packet has none left.
     fn readdress(frame: &Frame, l3: usize, src: Self::Addr, dst: Self::Addr) -> Result<(), Reason>;
@@ -82,6 +96,7 @@ impl Family for V4 {
     type Addr = Addr4;
     type Key = FlowKey4;
     type Half<'t> = Half<'t, Flow4>;
+    const NUMBER: u32 = 4;
     const ICMP: u8 = proto::ICMP;
     const TOO_BIG: (u8, u8) = (icmp::UNREACHABLE, icmp::FRAGMENTATION_NEEDED);
     const MTU_MAX: u32 = 0xffff;
@@ -142,6 +157,34 @@ impl Family for V4 {
     #[inline(always)]
     fn track<'t, T: Tables>(tables: &'t T, key: &FlowKey4) -> Option<TrackSlot<'t>> {
         tables.track4(key)
+    }
+
+    #[inline(always)]
+    fn addr(words: &Addr6) -> Addr4 {
+        words[0]
+    }
+
+    #[inline(always)]
+    fn take_port<T: Tables>(tables: &T, key: &PortKey) -> Option<u16> {
+        tables.take_port4(key)
+    }
+
+    #[inline(always)]
+    fn insert<T: Tables>(tables: &T, key: &FlowKey4, partner: &FlowKey4, splice: Splice, seen: u32) -> bool {
+        let (src, dst, ports) = (partner.dst, partner.src, swap_ports(partner.ports));
+        let last_seen = coarse(tables.now_ns());
+        let flow = Flow4 { splice, src, dst, ports, seen, packets: 0, last_seen, bytes: 0 };
+        tables.insert4(key, &flow)
+    }
+
+    #[inline(always)]
+    fn remove<T: Tables>(tables: &T, key: &FlowKey4) {
+        tables.remove4(key);
+    }
+
+    #[inline(always)]
+    fn difference(old: &FlowKey4, new: &FlowKey4) -> Difference {
+        Difference::NONE.word32(old.src, new.src).word32(old.dst, new.dst).word32(old.ports, new.ports)
     }
 
     #[inline(always)]
@@ -241,6 +284,7 @@ impl Family for V6 {
     type Addr = Addr6;
     type Key = FlowKey6;
     type Half<'t> = Half<'t, Flow6>;
+    const NUMBER: u32 = 6;
     const ICMP: u8 = proto::ICMP6;
     const TOO_BIG: (u8, u8) = (icmp::TOO_BIG6, 0);
     const MTU_MAX: u32 = u32::MAX;
@@ -286,6 +330,34 @@ impl Family for V6 {
     #[inline(always)]
     fn track<'t, T: Tables>(tables: &'t T, key: &FlowKey6) -> Option<TrackSlot<'t>> {
         tables.track6(key)
+    }
+
+    #[inline(always)]
+    fn addr(words: &Addr6) -> Addr6 {
+        *words
+    }
+
+    #[inline(always)]
+    fn take_port<T: Tables>(tables: &T, key: &PortKey) -> Option<u16> {
+        tables.take_port6(key)
+    }
+
+    #[inline(always)]
+    fn insert<T: Tables>(tables: &T, key: &FlowKey6, partner: &FlowKey6, splice: Splice, seen: u32) -> bool {
+        let (src, dst, ports) = (partner.dst, partner.src, swap_ports(partner.ports));
+        let last_seen = coarse(tables.now_ns());
+        let flow = Flow6 { splice, src, dst, ports, seen, packets: 0, last_seen, bytes: 0 };
+        tables.insert6(key, &flow)
+    }
+
+    #[inline(always)]
+    fn remove<T: Tables>(tables: &T, key: &FlowKey6) {
+        tables.remove6(key);
+    }
+
+    #[inline(always)]
+    fn difference(old: &FlowKey6, new: &FlowKey6) -> Difference {
+        Difference::NONE.addr6(old.src, new.src).addr6(old.dst, new.dst).word32(old.ports, new.ports)
     }
 
     #[inline(always)]

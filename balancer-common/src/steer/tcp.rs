@@ -83,10 +83,14 @@ fn hit<F: Family, T: Tables>(
 /// An origin that is down, or another one that has taken its slot over, takes all flows of the old one with it.
 #[inline(always)]
 pub fn origin_lives<T: Tables>(tables: &T, splice: &Splice) -> bool {
-    match tables.origin(splice.origin) {
-        Some((state, generation)) => {
-            state == OriginState::Up as u32 && generation & 0xffff == splice.origin_generation as u32
-        }
+    origin_is(tables, splice.origin, splice.origin_generation)
+}
+
+/// The origin in this slot is up, and still the one of this generation.
+#[inline(always)]
+pub fn origin_is<T: Tables>(tables: &T, index: u16, placed_in: u16) -> bool {
+    match tables.origin(index) {
+        Some((state, generation)) => state == OriginState::Up as u32 && generation & 0xffff == placed_in as u32,
         None => false,
     }
 }

@@ -23,8 +23,20 @@ pub fn steer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, i
     }
 }
 
+/// The same beside the common path, for a flow that has just been made.
+#[inline(always)]
+pub fn known<F: Family, T: Tables>(tables: &T, received: &Received) -> Step {
+    let Datagram { ip, key, .. } = match Datagram::<F>::read(received) {
+        Ok(datagram) => datagram,
+        Err(reason) => return Outcome::pass(reason).into(),
+    };
+    match F::flow(tables, &key) {
+        Some(half) => hit::<F, T>(tables, received.frame.reborrow(), &ip, &key, &half, received.ingress),
+        None => Outcome::pass(Reason::NoFlow).into(),
+    }
+}
+
 /// A datagram that the common path has not found a flow for, read once more.
-#[allow(dead_code, reason = "each protocol reads what it needs")]
 pub struct Datagram<F: Family> {
     pub ip: Ip<F::Addr>,
     pub key: F::Key,
@@ -39,6 +51,19 @@ impl<F: Family> Datagram<F> {
         let ip = F::parse(&received.frame, received.l3)?;
         let key = key::<F>(&received.frame, &ip)?;
         Ok(Self { at: ip.l4 + udp::LEN, len: ip.payload_len - udp::LEN as u32, ip, key })
+    }
+
+    /// The stack would take the datagram, at the length that it has here.
+    #[inline(always)]
+    pub fn check(&self, frame: &Frame) -> Result<(), Reason> {
+        let header = frame.view::<{ udp::LEN }>(self.ip.l4).ok_or(Reason::Truncated)?;
+        if u16::from_be(header.u16::<{ udp::LENGTH }>()) as u32 != self.ip.payload_len {
+            return Err(Reason::Truncated);
+        }
+        if F::UDP_CHECKSUM && !has_checksum(frame, self.ip.l4) {
+            return Err(Reason::UdpNoChecksum);
+        }
+        Ok(())
     }
 }
 

@@ -30,6 +30,12 @@ impl<'t, Flow> Half<'t, Flow> {
     }
 }
 
+/// The clock of `last_seen`.
+#[inline(always)]
+pub const fn coarse(now_ns: u64) -> u32 {
+    (now_ns >> 20) as u32
+}
+
 /// The words of a value that the kernel keeps.
 pub struct Words {
     seen: *mut u32,
@@ -75,7 +81,7 @@ pub trait HalfFlow {
         unsafe {
             packets.write(packets.read().wrapping_add(1));
             bytes.write(bytes.read().wrapping_add(data_len as u64));
-            last_seen.write((now_ns >> 20) as u32);
+            last_seen.write(coarse(now_ns));
         }
     }
 }

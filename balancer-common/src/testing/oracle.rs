@@ -88,7 +88,9 @@ pub fn judge(before: &[u8], outcome: Outcome, after: &[u8]) {
         (_, Reason::OriginDown | Reason::AnotherRequest) => judge_reset(before, after),
         (Verdict::Tx, Reason::SrtAnswered | Reason::SrtRendezvous) => judge_answered(before, after),
         (Verdict::Tx, Reason::TooBig) => judge_too_big(before, after),
-        (_, Reason::ToOrigin | Reason::ToClient | Reason::Icmp) => judge_forwarded(before, outcome.reason, after),
+        (_, Reason::ToOrigin | Reason::ToClient | Reason::Icmp | Reason::IceMade) => {
+            judge_forwarded(before, outcome.reason, after)
+        }
         (_, reason) => panic!("{reason:?} is no reason to forward"),
     }
 }

@@ -170,10 +170,7 @@ impl Tables for Simulated {
     }
 
     fn set_arrival(&self, key: &FlowKey6, arrival: &Arrival) {
-        let is_v4 = [key.src, key.dst].iter().all(|[_, rest @ ..]| *rest == [0; 3]);
-        let narrow = FlowKey4 { src: key.src[0], dst: key.dst[0], ports: key.ports, proto: key.proto };
-        let tuple = if is_v4 { Tuple::of4(&narrow) } else { Tuple::of6(key) };
-        self.arrivals.borrow_mut().insert(tuple, *arrival);
+        self.arrivals.borrow_mut().insert(Tuple::of_wide(key), *arrival);
     }
 
     fn insert4(&self, key: &FlowKey4, flow: &Flow4) -> bool {
@@ -226,7 +223,8 @@ impl Tables for Simulated {
     }
 
     fn sum<const N: usize>(&self, bytes: View<'_, N>) -> u32 {
-        let sum = bytes.bytes().enumerate().map(|(at, byte)| u64::from(byte) << (8 * (at % 4))).sum::<u64>();
+        let sum =
+            bytes.bytes().into_iter().enumerate().map(|(at, byte)| u64::from(byte) << (8 * (at % 4))).sum::<u64>();
         let folded = (sum & 0xffff_ffff) + (sum >> 32);
         u32::from_ne_bytes(((folded + (folded >> 32)) as u32).to_le_bytes())
     }

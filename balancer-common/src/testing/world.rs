@@ -1,10 +1,11 @@
 //! What stands in the maps, as people write it: what a packet case describes.
 
+use core::ops::RangeInclusive;
 use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, vec::Vec};
 
 use crate::abi::{
     Addr4, Addr6, Arrival, Control, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop,
-    PortKey, ServiceKey, ServiceKind, Splice, Track,
+    PortKey, Seen, ServiceKey, ServiceKind, Splice, Track,
 };
 
 /// A 5-tuple as people write it.
@@ -45,6 +46,16 @@ impl Tuple {
             IpAddr::from(octets)
         };
         Self::of(ip(key.src), ip(key.dst), key.ports, key.proto)
+    }
+
+    /// From a key in `ARRIVALS`.
+    pub fn of_wide(key: &FlowKey6) -> Self {
+        let narrow = FlowKey4 { src: key.src[0], dst: key.dst[0], ports: key.ports, proto: key.proto };
+        if [key.src, key.dst].iter().all(|[_, rest @ ..]| *rest == [0; 3]) {
+            Self::of4(&narrow)
+        } else {
+            Self::of6(key)
+        }
     }
 
     fn of(src: IpAddr, dst: IpAddr, ports: u32, proto: u32) -> Self {
@@ -137,6 +148,25 @@ impl Flow {
         let key = self.new.key6()?;
         let Self { splice, seen, packets, bytes, last_seen, .. } = *self;
         Some(Flow6 { splice, src: key.src, dst: key.dst, ports: key.ports, seen, packets, last_seen, bytes })
+    }
+}
+
+impl World {
+    /// Checks the clocks in what the fast path left of `before`, and sets them back to what a case says: counted and made
+    /// flows have `last_seen` in the one range, and made ones the second of their making in the other.
+    pub fn stop_clocks(&mut self, before: &Self, last_seen: RangeInclusive<u32>, made_s: RangeInclusive<u32>) {
+        for (tuple, flow) in &mut self.flows {
+            let old = before.flows.get(tuple);
+            if old.is_none() {
+                let made_at = flow.seen >> Seen::MADE_AT_SHIFT;
+                assert!(made_s.contains(&made_at), "{tuple:?} was made at {made_at}");
+                flow.seen &= Seen::MASK;
+            }
+            if old.is_none_or(|old| old.packets != flow.packets) {
+                assert!(last_seen.contains(&flow.last_seen), "{tuple:?}: {} in {last_seen:?}", flow.last_seen);
+                flow.last_seen = 0;
+            }
+        }
     }
 }
 

@@ -6,8 +6,8 @@ use aya::{
 };
 use balancer_common::{
     abi::{
-        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, NextHop, Origin, Reason, ReasonCount, Secret,
-        Service, ServiceKey, Track, map,
+        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, Origin, PortKey,
+        Reason, ReasonCount, Secret, Service, ServiceKey, Track, map,
     },
     testing::{
         cases::LO,
@@ -23,6 +23,10 @@ pub fn table<'a, K: Pod, V: Pod>(ebpf: &'a mut Ebpf, name: &str) -> Table<'a, K,
 
 pub fn array<'a, V: Pod>(ebpf: &'a mut Ebpf, name: &str) -> Array<&'a mut MapData, V> {
     ebpf.map_mut(name).unwrap().try_into().unwrap()
+}
+
+fn ports(ebpf: &mut Ebpf, is_v6: bool) -> Table<'_, PortKey, u32> {
+    table(ebpf, if is_v6 { map::PORTS6 } else { map::PORTS4 })
 }
 
 /// Puts the world into the maps.
@@ -60,6 +64,15 @@ pub fn set_up(ebpf: &mut Ebpf, world: &World) {
         let mut devices: DevMap<_> = ebpf.map_mut(map::DEVICES).unwrap().try_into().unwrap();
         devices.set(*slot, LO, None, 0).unwrap();
     }
+    for (key, session) in &world.ice {
+        table::<IceKey, IceSession>(ebpf, map::ICE).insert(key, session, 0).unwrap();
+    }
+    for ((is_v6, key), port) in &world.ports {
+        ports(ebpf, *is_v6).insert(key, u32::from(*port), 0).unwrap();
+    }
+    for (arrival, hop) in &world.neighbours {
+        table::<Arrival, u32>(ebpf, map::NEIGHBOURS).insert(arrival, u32::from(*hop), 0).unwrap();
+    }
     for (tuple, kind) in &world.services {
         let service = Service { kind: *kind as u32, reserved: 0 };
         table::<ServiceKey, Service>(ebpf, map::SERVICES).insert(tuple.service(), service, 0).unwrap();
@@ -72,12 +85,11 @@ pub fn set_up(ebpf: &mut Ebpf, world: &World) {
     }
 }
 
-/// The world as the program left it: the kernel's words of the flows and tracks that were there.
-pub fn read(ebpf: &mut Ebpf, world: &World) -> World {
-    let mut world = world.clone();
-    for (tuple, flow) in &mut world.flows {
-        read_flow(ebpf, tuple, flow);
-    }
+/// What the program made of the world: the flows that were there or are in `expected`, tracks, ports and arrivals.
+pub fn read(ebpf: &mut Ebpf, before: &World, expected: &World) -> World {
+    let mut world = before.clone();
+    let tuples = before.flows.keys().chain(expected.flows.keys());
+    world.flows = tuples.filter_map(|tuple| Some((*tuple, read_flow(ebpf, tuple)?))).collect();
     for (tuple, track) in &mut world.tracks {
         *track = match (tuple.key4(), tuple.key6()) {
             (Some(key), _) => table::<FlowKey4, Track>(ebpf, map::TRACKS4).get(&key, 0).unwrap(),
@@ -85,40 +97,27 @@ pub fn read(ebpf: &mut Ebpf, world: &World) -> World {
             (None, None) => unreachable!(),
         };
     }
+    world.ports.retain(|(is_v6, key), _| ports(ebpf, *is_v6).get(key, 0).is_ok());
     let arrivals = table::<FlowKey6, Arrival>(ebpf, map::ARRIVALS);
-    world.arrivals = arrivals.iter().map(|entry| entry.unwrap()).map(|(key, value)| (narrow(&key), value)).collect();
+    world.arrivals = arrivals.iter().map(Result::unwrap).map(|(key, value)| (Tuple::of_wide(&key), value)).collect();
     world
 }
 
-/// Whose key in `ARRIVALS` this is.
-fn narrow(key: &FlowKey6) -> Tuple {
-    let [src, dst] = [key.src, key.dst];
-    if src[1..] == [0; 3] && dst[1..] == [0; 3] {
-        Tuple::of4(&FlowKey4 { src: src[0], dst: dst[0], ports: key.ports, proto: key.proto })
-    } else {
-        Tuple::of6(key)
-    }
-}
-
-fn read_flow(ebpf: &mut Ebpf, tuple: &Tuple, flow: &mut Flow) {
+fn read_flow(ebpf: &mut Ebpf, tuple: &Tuple) -> Option<Flow> {
     match (tuple.key4(), tuple.key6()) {
         (Some(key), _) => {
-            let value = table::<FlowKey4, Flow4>(ebpf, map::FLOWS4).get(&key, 0).unwrap();
-            (flow.seen, flow.packets, flow.bytes, flow.last_seen) =
-                (value.seen, value.packets, value.bytes, value.last_seen);
-            assert_eq!(value, flow.value4().unwrap(), "the kernel changed user space's words");
+            let value = table::<FlowKey4, Flow4>(ebpf, map::FLOWS4).get(&key, 0).ok()?;
+            Some(Flow::of4(&value, tuple.proto))
         }
         (_, Some(key)) => {
-            let value = table::<FlowKey6, Flow6>(ebpf, map::FLOWS6).get(&key, 0).unwrap();
-            (flow.seen, flow.packets, flow.bytes, flow.last_seen) =
-                (value.seen, value.packets, value.bytes, value.last_seen);
-            assert_eq!(value, flow.value6().unwrap(), "the kernel changed user space's words");
+            let value = table::<FlowKey6, Flow6>(ebpf, map::FLOWS6).get(&key, 0).ok()?;
+            Some(Flow::of6(&value, tuple.proto))
         }
         (None, None) => unreachable!(),
     }
 }
 
-/// Takes the world out of the maps again.
+/// Takes a world, as [`read`] found it, out of the maps again.
 pub fn clear(ebpf: &mut Ebpf, world: &World) {
     for tuple in world.flows.keys() {
         if let Some(key) = tuple.key4() {
@@ -144,6 +143,15 @@ pub fn clear(ebpf: &mut Ebpf, world: &World) {
     }
     for index in world.next_hops.keys() {
         array::<NextHop>(ebpf, map::NEXT_HOPS).set((*index).into(), NextHop::default(), 0).unwrap();
+    }
+    for key in world.ice.keys() {
+        table::<IceKey, IceSession>(ebpf, map::ICE).remove(key).unwrap();
+    }
+    for (is_v6, key) in world.ports.keys() {
+        ports(ebpf, *is_v6).remove(key).unwrap();
+    }
+    for arrival in world.neighbours.keys() {
+        table::<Arrival, u32>(ebpf, map::NEIGHBOURS).remove(arrival).unwrap();
     }
     for (tuple, _) in &world.services {
         table::<ServiceKey, Service>(ebpf, map::SERVICES).remove(&tuple.service()).unwrap();

@@ -12,6 +12,7 @@ mod passed;
 mod spliced;
 mod srt;
 mod stage;
+mod stun;
 mod too_big;
 
 use std::{format, string::String, vec::Vec};
@@ -120,6 +121,7 @@ fn of(stage: &Stage) -> Vec<Case> {
         icmp::cases,
         passed::cases,
         too_big::cases,
+        stun::cases,
     ];
     parts.iter().flat_map(|cases| cases(stage)).collect()
 }

@@ -11,7 +11,7 @@ use crate::{
     packet::header::{proto, tcp},
     steer::Verdict,
     testing::{
-        build::{TcpPacket, udp_frame},
+        build::{Lower, TcpPacket, udp_frame},
         simulated::{Tuple, World},
     },
 };
@@ -152,21 +152,21 @@ fn udp(stage: &Stage) -> Vec<Case> {
     let packet = stage.client_packet();
     let payload = b"a datagram";
     let frame = |packet: &TcpPacket, sum| udp_frame(&packet.lower, packet.src_port, packet.dst_port, payload, sum);
-    let mut cases: Vec<Case> = [true, false]
-        .map(|has_checksum| {
-            let name = if has_checksum { "a datagram" } else { "a datagram without checksum" };
-            let case = Case::new(stage, name, world.clone(), frame(&packet, has_checksum));
-            if stage.is_v6 && !has_checksum {
-                return case.drops(Reason::UdpNoChecksum);
-            }
-            case.leaves(
-                Verdict::Redirect(REDIRECT_SLOT),
-                Reason::ToOrigin,
-                frame(&stage.at_origin(&packet), has_checksum),
-            )
-            .counts(key, payload.len())
-        })
-        .into();
+    let marked = TcpPacket { lower: Lower { class: 0xbb, ..packet.lower.clone() }, ..packet.clone() };
+    let mut cases: Vec<Case> = [
+        ("a datagram", &packet, true),
+        ("a datagram marked for low delay that met congestion", &marked, true),
+        ("a datagram without checksum", &packet, false),
+    ]
+    .map(|(name, packet, has_checksum)| {
+        let case = Case::new(stage, name, world.clone(), frame(packet, has_checksum));
+        if stage.is_v6 && !has_checksum {
+            return case.drops(Reason::UdpNoChecksum);
+        }
+        let expected = frame(&stage.at_origin(packet), has_checksum);
+        case.leaves(Verdict::Redirect(REDIRECT_SLOT), Reason::ToOrigin, expected).counts(key, payload.len())
+    })
+    .into();
     let mut down = world.clone();
     down.origins.clear();
     cases.push(
