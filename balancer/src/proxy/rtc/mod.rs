@@ -21,14 +21,14 @@ use super::subject::{Subject, host};
 use crate::flow::Role;
 use crate::recognize::StreamKey;
 use crate::recognize::http::{key_of_query, mark, origin_mark};
-use crate::recognize::sdp::{self, SdpError};
+use crate::recognize::sdp::{self, Advertised, SdpError};
 use answer::{Description, Form, Read};
 use balancer_common::abi::{Reason, ServiceKind};
 use http::header::{ACCEPT_ENCODING, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use location::{Base, Location};
-use session::{Owner, Place};
+use session::{Media, Owner, Place};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tracing::{debug, info};
@@ -146,6 +146,7 @@ impl Exchange<'_> {
         let location = located(&description, &said.base, origin, &key);
         let place = self.place_of(&placed.placement);
         let media = place.media(&sdp::read(&description.text).map_err(Unusable::from)?)?;
+        let to = near(to, &media);
         let resource = location.as_ref().map(|location| location.resource.as_str());
         let owner = Owner { sessions: &self.proxy.rtc, placement: &placed.placement, key: &key, role, resource };
         owner.register(media).await?;
@@ -194,6 +195,7 @@ impl Exchange<'_> {
         let to = addresses::advertised(&self.proxy.settings, self.client.via.vip.ip()).ok_or(Failure::NoRtc)?;
         let media =
             self.place_of(&placed.placement).media_again(&sdp::read(&description.text).map_err(Unusable::from)?)?;
+        let to = near(to, &media);
         if let Some(key) = key.map(Arc::new) {
             let resource = location::resource(said.uri.path(), said.uri.query());
             let (sessions, placement) = (&self.proxy.rtc, &placed.placement);
@@ -225,6 +227,13 @@ impl Exchange<'_> {
     fn heard(&self, mut response: Response<Answer>) -> Response<Answer> {
         response.headers_mut().entry(ACCESS_CONTROL_EXPOSE_HEADERS).or_insert(EXPOSED);
         self.finish(response, false)
+    }
+}
+
+fn near(to: Advertised, media: &[Media]) -> Advertised {
+    match media.first() {
+        Some(media) => to.near(media.address.ip()),
+        None => to,
     }
 }
 

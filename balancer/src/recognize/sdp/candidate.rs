@@ -1,5 +1,6 @@
 //! One candidate line, RFC 8839 section 5.1: read, and written anew for another address.
 
+use super::Advertised;
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
@@ -47,6 +48,9 @@ const PRIORITY_MAX: u32 = (1 << 31) - 1;
 const PRIORITY_DEFAULT: u32 = 126 << 24 | 65_535 << 8 | 255;
 /// The local preference stands above the component.
 const PREFERENCE: u32 = 256;
+const PREFERENCES: u32 = 65_535 * PREFERENCE;
+/// More of them than we have addresses.
+const LEAST: u32 = Advertised::MAX as u32;
 
 impl<'a> CandidateLine<'a> {
     /// `None`: it is by TCP or by a relay, or cannot be read.
@@ -75,8 +79,9 @@ impl<'a> CandidateLine<'a> {
         Some(Self { candidate, foundation, transport, priority, extensions: rest })
     }
 
-    /// The line for the `nth` of our addresses: one foundation for each, the first preferred.
-    pub fn at(&self, nth: usize, address: SocketAddr) -> String {
+    /// The line for the `nth` of our addresses: one foundation for each, the first preferred. Those that are `far` come
+    /// below whatever a client prefers by itself.
+    pub fn at(&self, nth: usize, address: SocketAddr, far: bool) -> String {
         let mut line = String::from("a=candidate:");
         match nth {
             0 => line.push_str(self.foundation),
@@ -88,9 +93,13 @@ impl<'a> CandidateLine<'a> {
                 line.push_str(&nth);
             }
         }
-        let below = PREFERENCE.saturating_mul(u32::try_from(nth).unwrap_or(u32::MAX));
-        let priority = self.priority.filter(|priority| *priority > 16 * PREFERENCE).unwrap_or(PRIORITY_DEFAULT);
-        let priority = priority.saturating_sub(below).max(1);
+        let has_room = |priority: &u32| priority & PREFERENCES >= 2 * LEAST * PREFERENCE;
+        let priority = self.priority.filter(has_room).unwrap_or(PRIORITY_DEFAULT);
+        let below = u32::try_from(nth).unwrap_or(LEAST).min(LEAST - 1);
+        let priority = match far {
+            true => priority & !PREFERENCES | (LEAST - below) * PREFERENCE,
+            false => priority - below * PREFERENCE,
+        };
         // Writing to a String cannot fail.
         let _ = write!(line, " 1 {} {priority} {} {} typ host", self.transport, address.ip(), address.port());
         let mut words = self.extensions.split_ascii_whitespace();

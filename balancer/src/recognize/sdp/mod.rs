@@ -19,7 +19,7 @@ pub use rewrite::rewrite;
 
 use candidate::CandidateLine;
 use lines::lines;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// Sections of one description. A conference of 64 is a large one, and a publisher has two.
 pub const SECTIONS_MAX: usize = 128;
@@ -55,7 +55,8 @@ pub enum SdpError {
     RtcpApart,
 }
 
-/// Where clients are told to send their media, the first one preferred. Never empty.
+/// Where clients are told to send their media, the first one preferred, and by far to those of the other family: from
+/// one family to the other only user space can bring them. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Advertised(Vec<SocketAddr>);
 
@@ -72,6 +73,12 @@ impl Advertised {
             }
         }
         (!distinct.is_empty()).then_some(Self(distinct))
+    }
+
+    /// For an origin whose media are at this address.
+    pub fn near(mut self, media: IpAddr) -> Self {
+        self.0.sort_by_key(|address| address.is_ipv4() != media.is_ipv4());
+        self
     }
 
     pub fn first(&self) -> SocketAddr {

@@ -38,7 +38,7 @@ fn candidates(out: &mut String, candidate: &CandidateLine<'_>, to: &Advertised, 
         if nth > 0 && end.is_empty() {
             out.push_str("\r\n");
         }
-        out.push_str(&candidate.at(nth, address));
+        out.push_str(&candidate.at(nth, address, address.is_ipv4() != to.first().is_ipv4()));
         out.push_str(end);
     }
 }

@@ -104,6 +104,18 @@ fn foundations_and_priorities_tell_our_addresses_apart() {
 }
 
 #[test]
+fn addresses_of_the_other_family_are_the_last_resort() {
+    let near = advertised().near("fd00::5".parse().unwrap());
+    let text = rewrite("a=candidate:1 1 udp 2130706431 fd00::5 9000 typ host", &near);
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(' ').collect()).collect();
+    assert_eq!([lines[0][4], lines[1][4]], ["2001:db8::5", "203.0.113.5"]);
+    // What browsers give their own addresses: the pair's priority is the lesser of both.
+    assert_eq!(lines[0][3], "2130706431");
+    assert!(lines[1][3].parse::<u32>().unwrap() < 2_113_937_151, "{text}");
+    assert_eq!(rewrite("c=IN IP6 fd00::5", &near), "c=IN IP6 2001:db8::5");
+}
+
+#[test]
 fn addresses_outside_of_candidates_are_ours_too() {
     for (line, expected) in [
         ("o=- 1 2 IN IP4 10.0.0.1", "o=- 1 2 IN IP4 203.0.113.5"),
