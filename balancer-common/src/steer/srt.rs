@@ -1,4 +1,4 @@
-//! SRT callers without a flow: who they are is settled here, so that a flood of handshakes stays in the kernel.
+//! SRT callers without a flow, or who begin another one: who they are is settled here, so that a flood of handshakes stays in the kernel.
 //!
 //! An induction is answered with a cookie, and nothing is remembered of it. A conclusion comes to user space only from
 //! who shows a cookie. Whatever is no handshake of a caller's is user space's.
@@ -29,6 +29,15 @@ pub fn ipv4<T: Tables>(tables: &T, received: Received) -> Step {
 #[inline(never)]
 pub fn ipv6<T: Tables>(tables: &T, received: Received) -> Step {
     heard::<V6, T>(tables, received).into()
+}
+
+/// The client of a flow begins another one, or has not heard yet that it has this one. Its origin must not hear that: it
+/// would serve whatever stream the client names, which nobody has asked the hook about.
+#[inline(always)]
+pub fn begins<A>(frame: &Frame, ip: &Ip<A>) -> bool {
+    let header = frame.view::<HEADER_LEN>(ip.l4 + udp::LEN).map(Header::of);
+    ip.payload_len >= (udp::LEN + HEADER_LEN) as u32
+        && header.is_some_and(|header| header.is_handshake() && header.destination() == 0)
 }
 
 /// User space hears of the first SHUTDOWN of each half. Of one that names another socket it does not: the receiver will

@@ -89,6 +89,11 @@ fn hit<F: Family, T: Tables>(
     if half.seen() & Seen::CLOSED != 0 {
         return Outcome::pass(Reason::Closed).into();
     }
+    let flags = half.splice().flags;
+    let (is_srt, to_client) = (FlowFlags::service(flags) == ServiceKind::Srt as u32, flags & FlowFlags::TO_CLIENT != 0);
+    if is_srt && !to_client && srt::begins(&frame, ip) {
+        return miss::udp::<F, T>(tables, key);
+    }
     if !tcp::origin_lives(tables, &half.splice()) {
         // Nothing in UDP itself could tell the sender.
         return Outcome::drop(Reason::OriginDownNoAck).into();
@@ -109,12 +114,11 @@ fn hit<F: Family, T: Tables>(
     if let Err(reason) = F::readdress(&frame, ip.l3, half.src(), half.dst()) {
         return Outcome::drop(reason).into();
     }
-    if FlowFlags::service(half.splice().flags) == ServiceKind::Srt as u32 {
+    if is_srt {
         srt::mark_end::<F, T>(tables, &frame, ip, key, half);
     }
     rewrite(&frame, ip.l4, half.ports(), half.splice().l4_diff);
     half.count(ip.payload_len - udp::LEN as u32, tables.now_ns());
-    let to_client = half.splice().flags & FlowFlags::TO_CLIENT != 0;
     emit::forward(&frame, hop, ingress, if to_client { Reason::ToClient } else { Reason::ToOrigin }).into()
 }
 

@@ -7,7 +7,7 @@ use super::{
     stage::{CLIENT_MAC, OWN_MAC},
 };
 use crate::{
-    abi::{Arrival, EventKind, FlowFlags, Reason, Seen, ServiceKind, secret_slot},
+    abi::{Arrival, EventKind, FlowFlags, OriginState, Reason, Seen, ServiceKind, secret_slot},
     packet::header::proto,
     steer::Verdict,
     testing::{
@@ -28,7 +28,7 @@ const CONCLUSION: u32 = 0xffff_ffff;
 
 pub fn cases(stage: &Stage, minute: u64) -> Vec<Case> {
     let mut cases = vec![];
-    for part in [inductions, lengths, others, cookies, without_secret] {
+    for part in [inductions, lengths, others, cookies, without_secret, begins_anew] {
         cases.extend(part(stage, minute));
     }
     cases.extend(ends(stage));
@@ -307,6 +307,43 @@ fn flow_world(stage: &Stage, (to_origin, to_client): (u32, u32)) -> World {
         flow.splice.seq_delta = if *tuple == caller(stage) { to_origin } else { to_client };
     }
     world
+}
+
+/// Whoever has a flow is treated like everybody when it begins anew.
+fn begins_anew(stage: &Stage, minute: u64) -> Vec<Case> {
+    let from = caller(stage);
+    let known = cookie(&from, minute);
+    let case = |name: &str, datagram: &[u8]| {
+        let world = World { flows: flow_world(stage, (ORIGIN_SOCKET, CALLER_SOCKET)).flows, ..world(stage) };
+        Case::new(stage, &format!("by a caller with a flow, {name}"), world, frame(stage, datagram))
+    };
+    let passed_on = |name: &str, datagram: &[u8]| {
+        let packet = stage.client_packet();
+        let to = stage.at_origin(&packet);
+        let sent = udp_frame(&to.lower, to.src_port, to.dst_port, datagram, true);
+        case(name, datagram)
+            .leaves(Verdict::Redirect(REDIRECT_SLOT), Reason::ToOrigin, sent)
+            .counts(from, datagram.len())
+    };
+    let conclusion = handshake(5, CONCLUSION, known);
+    let mut dead = case("whose origin is down, an SRT conclusion", &conclusion);
+    for world in [&mut dead.world, &mut dead.world_after] {
+        world.origins.values_mut().for_each(|(state, _)| *state = OriginState::Down as u32);
+    }
+    vec![
+        dead.passes_up(from, Reason::SrtConclusion),
+        case("an SRT induction", &handshake(4, INDUCTION, 0)).leaves(
+            Verdict::Tx,
+            Reason::SrtAnswered,
+            answered(stage, &answer(5, 0x4a17, INDUCTION, known)),
+        ),
+        case("an SRT conclusion", &conclusion).passes_up(from, Reason::SrtConclusion),
+        case("an SRT conclusion without a cookie", &handshake(5, CONCLUSION, 0)).drops(Reason::SrtBadCookie),
+        case("half of an SRT conclusion", &conclusion[..40]).drops(Reason::SrtMalformed),
+        passed_on("an SRT handshake for a socket", &with_word(conclusion.clone(), 12, ORIGIN_SOCKET)),
+        passed_on("SRT data for nobody", &with_word(conclusion.clone(), 0, 1)),
+        passed_on("less than a header of SRT", &conclusion[..15]),
+    ]
 }
 
 fn ends(stage: &Stage) -> Vec<Case> {
