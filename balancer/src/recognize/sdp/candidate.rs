@@ -97,7 +97,7 @@ impl<'a> CandidateLine<'a> {
         let priority = self.priority.filter(has_room).unwrap_or(PRIORITY_DEFAULT);
         let below = u32::try_from(nth).unwrap_or(LEAST).min(LEAST - 1);
         let priority = match far {
-            true => priority & !PREFERENCES | (LEAST - below) * PREFERENCE,
+            true => (priority & !PREFERENCES) | ((LEAST - below) * PREFERENCE),
             false => priority - below * PREFERENCE,
         };
         // Writing to a String cannot fail.
