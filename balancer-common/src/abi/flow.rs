@@ -17,7 +17,8 @@ pub struct Splice {
     pub l4_diff: u16,
     /// Index into `NEXT_HOPS`.
     pub next_hop: u16,
-    /// Of a UDP flow of SRT: the socket id of the half's receiver, for a SHUTDOWN to be written to it.
+    /// Of a UDP flow of SRT: the socket id of the half's receiver, for a SHUTDOWN to be written to it. Of WebRTC: the
+    /// session's number, for a process that adopts the flow.
     pub seq_delta: u32,
     /// Added to ACK numbers and to both edges of every SACK block.
     pub ack_delta: u32,

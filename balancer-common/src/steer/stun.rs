@@ -218,6 +218,9 @@ fn half<F: Family, T: Tables>(tables: &T, key: &F::Key, partner: &F::Key, sessio
         origin: session.origin,
         origin_generation: session.origin_generation,
         stream: session.stream,
+        seq_delta: session.session,
+        // The compiler would merge what lies behind an odd word into 8 bytes.
+        ack_delta: unmerged(0),
         ..Splice::default()
     };
     F::insert(tables, key, partner, splice, way.made_at)

@@ -7,6 +7,5 @@ pub mod rtsp;
 pub mod sdp;
 pub mod srt;
 mod stream_key;
-pub mod stun;
 
 pub use stream_key::{StreamKey, StreamKeyError};

@@ -29,6 +29,8 @@ pub const STREAM: u32 = 5;
 pub const V4: [&str; 4] = ["198.51.100.2", "198.51.100.1", "192.0.2.1", "192.0.2.2"];
 pub const V6: [&str; 4] = ["2001:db8:1::2", "2001:db8:1::1", "2001:db8:2::1", "2001:db8:2::2"];
 
+const ORIGIN_NETWORKS: [&str; 2] = ["192.0.2.0/24", "2001:db8:2::/64"];
+
 pub struct Scene {
     pub client: Netns,
     pub host: Netns,
@@ -48,6 +50,10 @@ impl Drop for Scene {
 pub struct Process {
     pub offload: Arc<Offload>,
     pub live: Arc<Live>,
+    #[allow(dead_code, reason = "not every test that includes this places a stream")]
+    pub store: Arc<Store>,
+    #[allow(dead_code, reason = "as above")]
+    pub clock: Clock,
 }
 
 /// Both connections of a client, and what the fast path records of them.
@@ -104,11 +110,12 @@ impl Scene {
             policy: Policy::LeastLoad,
             origin_ttl: SOON,
             default_origin: None,
-            admission: Admission::default(),
+            admission: Admission { networks: ORIGIN_NETWORKS.map(|n| n.parse().unwrap()).to_vec(), own: vec![] },
         };
         let store = Arc::new(Store::new(settings, Arc::new(Counters::default())).unwrap());
-        let live = Live::new(store, Some(offload.clone()), Clock::start());
-        let process = Process { offload, live };
+        let clock = Clock::start();
+        let live = Live::new(store.clone(), Some(offload.clone()), clock);
+        let process = Process { offload, live, store, clock };
         process.set_origin(OriginState::Up);
         Some(process)
     }

@@ -136,6 +136,7 @@ fn makes_of(stage: &Stage, name: &str, world: World, sent: (&Lower, &[u8], bool)
         origin: ORIGIN,
         origin_generation: GENERATION as u16,
         stream: 99,
+        seq_delta: session.session,
         l4_diff: l4_diff(&from_client, &to_origin),
         ..Splice::default()
     };

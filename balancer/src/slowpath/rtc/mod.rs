@@ -4,10 +4,11 @@
 use super::Context;
 use super::udp::{Flow, Leg, Listener, Spec, dial};
 use crate::flow::Protocol;
-use crate::recognize::stun::{NoName, names};
 use crate::rtc::{Member, Refused};
 use balancer_common::abi::{FlowKey, Reason};
+use balancer_common::packet::stun::{StunError, user_name};
 use std::net::SocketAddr;
+use std::str::from_utf8;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tracing::debug;
@@ -16,8 +17,7 @@ use tracing::debug;
 pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, datagram: &[u8]) {
     let names = match names(datagram) {
         Ok(names) => names,
-        Err(NoName::Other) => return refuse(ctx, from, Reason::LimitRtcStray),
-        Err(NoName::Malformed) => return refuse(ctx, from, Reason::StunMalformed),
+        Err(reason) => return refuse(ctx, from, reason),
     };
     let admitted = match ctx.rtc.admit(names) {
         Ok(admitted) => admitted,
@@ -61,6 +61,18 @@ pub fn made(ctx: &Context, client: FlowKey) {
         flow.end();
     }
     ctx.rtc.made(client);
+}
+
+/// Both halves of a request's user name.
+fn names(datagram: &[u8]) -> Result<[&str; 2], Reason> {
+    let (a, b) = user_name(datagram).map_err(|error| match error {
+        StunError::Malformed | StunError::Crowded => Reason::StunMalformed,
+        StunError::NotStun | StunError::NotRequest | StunError::Nameless => Reason::LimitRtcStray,
+    })?;
+    match (from_utf8(a), from_utf8(b)) {
+        (Ok(a), Ok(b)) => Ok([a, b]),
+        _ => Err(Reason::StunMalformed),
+    }
 }
 
 /// Dropped and counted; said once a second, whoever asks for however many.
