@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use balancer_common::{
     abi::Seen,
     testing::{
-        cases::{self, Case},
+        cases::{self, Case, NOW_NS},
         oracle,
         simulated::run,
     },
@@ -25,6 +25,6 @@ fuzz_target!(|data: &[u8]| {
     let frame = if frame.is_empty() { &case.frame } else { frame };
     let mut world = case.world.clone();
     world.flows.values_mut().for_each(|flow| flow.seen |= u32::from(*seen) & Seen::MASK);
-    let (outcome, after, _) = run(&world, frame, 1 << 40);
+    let (outcome, after, _) = run(&world, frame, NOW_NS);
     oracle::judge(frame, outcome, &after);
 });

@@ -4,7 +4,7 @@ use std::{format, net::SocketAddr, string::String, vec, vec::Vec};
 
 use super::{
     Case, REDIRECT_SLOT, Stage,
-    stage::{CLIENT_MAC, OWN_MAC},
+    stage::{CLIENT_MAC, OWN_MAC, SECRETS},
 };
 use crate::{
     abi::{Arrival, EventKind, FlowFlags, OriginState, Reason, Seen, ServiceKind, secret_slot},
@@ -17,8 +17,6 @@ use crate::{
     },
 };
 
-/// Both words of both secrets.
-const SECRETS: [(u64, u64); 2] = [(0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00), (7, 0xffff_ffff_ffff_fff7)];
 const CALLER_SOCKET: u32 = 0x2f00_d00d;
 const ORIGIN_SOCKET: u32 = 0x1bad_cafe;
 
@@ -37,18 +35,6 @@ pub fn cases(stage: &Stage, minute: u64) -> Vec<Case> {
         cases.extend(every_length(stage, minute));
     }
     cases
-}
-
-/// An SRT service on the VIP, and secrets.
-fn world(stage: &Stage) -> World {
-    let mut world = stage.bare_world();
-    for (tuple, kind) in &mut world.services {
-        if tuple.proto == proto::UDP {
-            *kind = ServiceKind::Srt;
-        }
-    }
-    world.secrets = [(0, SECRETS[0]), (1, SECRETS[1])].into();
-    world
 }
 
 fn caller(stage: &Stage) -> Tuple {
@@ -141,7 +127,7 @@ fn inductions(stage: &Stage, minute: u64) -> Vec<Case> {
     let expected = answered(stage, &answer(5, 0x4a17, INDUCTION, cookie(&caller(stage), minute)));
     let asked = handshake(4, INDUCTION, 0);
     let case = |name: &str, frame: Vec<u8>| {
-        Case::new(stage, name, world(stage), frame).leaves(Verdict::Tx, Reason::SrtAnswered, expected.clone())
+        Case::new(stage, name, stage.srt_world(), frame).leaves(Verdict::Tx, Reason::SrtAnswered, expected.clone())
     };
     let extended = [&asked[..], b"an extension that no induction has"].concat();
     let mut padded = frame(stage, &asked);
@@ -164,7 +150,7 @@ fn inductions(stage: &Stage, minute: u64) -> Vec<Case> {
         ),
         case("an SRT induction of version 5", frame(stage, &handshake(5, INDUCTION, 0))),
         if stage.is_v6 {
-            Case::new(stage, unsummed, world(stage), bare).drops(Reason::UdpNoChecksum)
+            Case::new(stage, unsummed, stage.srt_world(), bare).drops(Reason::UdpNoChecksum)
         } else {
             case(unsummed, bare)
         },
@@ -175,7 +161,7 @@ fn lengths(stage: &Stage, _: u64) -> Vec<Case> {
     let sent = frame(stage, &handshake(4, INDUCTION, 0));
     let case = |name: &str, len: u16| {
         let frame = with_udp_len(stage, sent.clone(), len);
-        Case::new(stage, &format!("an SRT handshake whose UDP length is {name}"), world(stage), frame)
+        Case::new(stage, &format!("an SRT handshake whose UDP length is {name}"), stage.srt_world(), frame)
     };
     vec![
         case("larger than the packet", 73).passes(Reason::Truncated),
@@ -197,7 +183,7 @@ fn every_length(stage: &Stage, minute: u64) -> Vec<Case> {
     for (kind, datagram) in sent {
         for len in 0..datagram.len() {
             let name = format!("{len} bytes of an SRT {kind}");
-            let case = Case::new(stage, &name, world(stage), frame(stage, &datagram[..len]));
+            let case = Case::new(stage, &name, stage.srt_world(), frame(stage, &datagram[..len]));
             cases.push(if len < 16 {
                 case.passes_up(caller(stage), Reason::NoFlow)
             } else {
@@ -211,7 +197,7 @@ fn every_length(stage: &Stage, minute: u64) -> Vec<Case> {
 fn others(stage: &Stage, minute: u64) -> Vec<Case> {
     let known = cookie(&caller(stage), minute);
     let case = |name: &str, datagram: &[u8]| {
-        Case::new(stage, &format!("SRT without a flow: {name}"), world(stage), frame(stage, datagram))
+        Case::new(stage, &format!("SRT without a flow: {name}"), stage.srt_world(), frame(stage, datagram))
     };
     let sent = |kind| handshake(5, kind, known);
     let mut cases: Vec<Case> = vec![
@@ -245,7 +231,8 @@ fn cookies(stage: &Stage, minute: u64) -> Vec<Case> {
     let from = caller(stage);
     let stranger = stage.stranger();
     let sent = |version, cookie| frame(stage, &handshake(version, CONCLUSION, cookie));
-    let case = |name: &str, frame: Vec<u8>| Case::new(stage, &format!("an SRT conclusion {name}"), world(stage), frame);
+    let case =
+        |name: &str, frame: Vec<u8>| Case::new(stage, &format!("an SRT conclusion {name}"), stage.srt_world(), frame);
     let age = |minutes| cookie(&from, minute.wrapping_sub(minutes));
     let of = |from: Tuple| sent(5, cookie(&from, minute));
     let mut extended = handshake(5, CONCLUSION, age(0));
@@ -286,7 +273,7 @@ fn cookies(stage: &Stage, minute: u64) -> Vec<Case> {
 
 /// Before user space has written any.
 fn without_secret(stage: &Stage, minute: u64) -> Vec<Case> {
-    let none = || World { secrets: [].into(), ..world(stage) };
+    let none = || World { secrets: [].into(), ..stage.srt_world() };
     let case = |name: &str, datagram: &[u8]| {
         Case::new(stage, &format!("without secrets, an SRT {name}"), none(), frame(stage, datagram))
             .passes_up(caller(stage), Reason::NoFlow)

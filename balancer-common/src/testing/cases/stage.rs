@@ -35,6 +35,9 @@ pub const ORIGIN: u16 = 11;
 /// Its low 16 bits are what a flow remembers.
 pub const GENERATION: u32 = 0x0005_0007;
 
+/// Both words of both secrets.
+pub const SECRETS: [(u64, u64); 2] = [(0x1122_3344_5566_7788, 0x99aa_bbcc_ddee_ff00), (7, 0xffff_ffff_ffff_fff7)];
+
 /// Client to origin: seq + A, ack - B; origin to client the other way round.
 pub const A: u32 = 0x5123_4567;
 pub const B: u32 = 0xe000_1111;
@@ -220,6 +223,18 @@ impl Stage {
         let flow = |splice, new| Flow { splice, new, seen, packets: 7, bytes: u64::from(u32::MAX), last_seen: 0 };
         world.flows.insert(self.from_client(), flow(splice, to_origin));
         world.flows.insert(self.from_origin(), flow(back, to_client));
+        world
+    }
+
+    /// The same with an SRT service on the VIP, and secrets.
+    pub fn srt_world(&self) -> World {
+        let mut world = self.bare_world();
+        for (tuple, kind) in &mut world.services {
+            if tuple.proto == proto::UDP {
+                *kind = ServiceKind::Srt;
+            }
+        }
+        world.secrets = [(0, SECRETS[0]), (1, SECRETS[1])].into();
         world
     }
 
