@@ -301,7 +301,7 @@ fn begins_anew(stage: &Stage, minute: u64) -> Vec<Case> {
     let from = caller(stage);
     let known = cookie(&from, minute);
     let case = |name: &str, datagram: &[u8]| {
-        let world = World { flows: flow_world(stage, (ORIGIN_SOCKET, CALLER_SOCKET)).flows, ..world(stage) };
+        let world = World { flows: flow_world(stage, (ORIGIN_SOCKET, CALLER_SOCKET)).flows, ..stage.srt_world() };
         Case::new(stage, &format!("by a caller with a flow, {name}"), world, frame(stage, datagram))
     };
     let passed_on = |name: &str, datagram: &[u8]| {
