@@ -24,8 +24,9 @@ use tracing::{info, warn};
 
 /// An origin that has said nothing for so long, though asked four times, is silent: callers give up after 3 s.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
-/// A first back-off takes 1 s: whoever could be served after that is not turned away.
-const SECOND_CHANCE: Duration = Duration::from_secs(2);
+/// A first back-off takes 1 s: whoever could be served after that is not turned away. Longer, and callers give up before
+/// they hear why.
+const SECOND_CHANCE: Duration = Duration::from_millis(1500);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
 pub struct Call {
