@@ -61,6 +61,8 @@ pub struct DataCentre {
     pub lb_devices: Vec<String>,
     pub vip4: Ipv4Addr,
     pub vip6: Ipv6Addr,
+    /// See [`DataCentre::hear_answers`].
+    pub hearing: Vec<PassAll>,
     name: String,
     directory: PathBuf,
     _switch: Option<(PassAll, Netns)>,
@@ -99,6 +101,7 @@ impl DataCentre {
             lb_devices: Vec::new(),
             vip4: ROUTED_VIP4,
             vip6: ROUTED_VIP6,
+            hearing: Vec::new(),
             name: name.clone(),
             directory,
             _switch: None,
@@ -115,6 +118,12 @@ impl DataCentre {
             Family::V4 => self.vip4.into(),
             Family::V6 => self.vip6.into(),
         }
+    }
+
+    /// Lets clients hear what the balancer answers right on the interface that it was asked on, as [`PassAll`] explains.
+    /// It makes what the host's own stack sends dearer: nothing is measured meanwhile.
+    pub fn hear_answers(&self) -> Result<Vec<PassAll>> {
+        self.clients.iter().map(|host| PassAll::attach(&host.netns, host.device)).collect()
     }
 
     /// Logs, configurations and the like; removed with the data centre.

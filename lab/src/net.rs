@@ -1,6 +1,7 @@
 //! Network namespaces and links: made with unique names, configured in batches, removed on drop. Nothing here knows
 //! what a host is for.
 
+pub use crate::sys::without_checksum;
 use crate::{cleanup, sys};
 use anyhow::{Context, Result, bail};
 use std::fs::{self, File};

@@ -153,11 +153,14 @@ impl Plot {
     }
 
     pub fn build(self) -> Result<Scene> {
-        let dc = DataCentre::build(&self.layout)?;
+        let mut dc = DataCentre::build(&self.layout)?;
         let mut settings = Settings::of(&dc);
         self.settings.into_iter().for_each(|change| change(&mut settings));
         let balancer = Balancer::start(&dc, settings)?;
         let family = self.family;
+        if self.srt.is_some() {
+            dc.hearing = dc.hear_answers()?;
+        }
         let mut scene = Scene {
             balancer,
             registrars: Vec::new(),
@@ -237,7 +240,6 @@ impl Scene {
         SocketAddr::new(self.dc.vip(self.family), SRT_PORT)
     }
 
-    /// What clients ask for.
     pub fn http_url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http())
     }

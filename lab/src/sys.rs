@@ -97,6 +97,27 @@ impl Epoll {
     }
 }
 
+/// What is larger than the way to the other end is an error of the send, not cut into pieces.
+pub fn forbid_fragments(socket: &std::net::UdpSocket) -> io::Result<()> {
+    let (level, name) = match socket.local_addr()?.is_ipv4() {
+        true => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        false => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
+    // The same number in both families.
+    let value: i32 = libc::IP_PMTUDISC_DO;
+    let size = size_of::<i32>() as u32;
+    // SAFETY: a number and its size.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size) })
+}
+
+/// Datagrams over IPv4 leave with a checksum of 0: none.
+pub fn without_checksum(socket: &std::net::UdpSocket) -> io::Result<()> {
+    let (value, size) = (1i32, size_of::<i32>() as u32);
+    let (level, name) = (libc::SOL_SOCKET, libc::SO_NO_CHECK);
+    // SAFETY: a number and its size.
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size) })
+}
+
 /// Sends the same datagram so many times by one call; how many were taken.
 pub fn send_many(fd: RawFd, datagram: &[u8], times: usize) -> io::Result<usize> {
     let mut part = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };

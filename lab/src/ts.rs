@@ -12,6 +12,7 @@ const PID: u16 = 0x100;
 /// Counts continuity errors: ISO 13818-1, 2.4.3.3. Takes the stream in any pieces.
 #[derive(Clone, Debug, Default)]
 pub struct Continuity {
+    /// Without those that are only there to fill.
     pub packets: u64,
     /// Jumps of a counter. A jump by a multiple of sixteen cannot be seen.
     pub errors: u64,
@@ -56,13 +57,13 @@ impl Continuity {
             self.stray_bytes += PACKET as u64;
             return;
         }
-        self.packets += 1;
         let pid = u16::from_be_bytes([packet[1], packet[2]]) & NULL_PID;
         let (control, counter) = (packet[3] >> 4 & 3, packet[3] & 0xf);
         let announced = control & 2 != 0 && packet[4] > 0 && packet[5] & 0x80 != 0;
         if pid == NULL_PID {
             return;
         }
+        self.packets += 1;
         let Some(last) = self.last.insert(pid, counter) else { return };
         let carries = control & 1 != 0;
         // A packet may be sent twice; one without payload does not count.
@@ -86,6 +87,14 @@ impl Generator {
             packet[..4].copy_from_slice(&[SYNC, high, low, 0x10 | (self.0 & 0xf) as u8]);
             self.0 += 1;
         }
+        bytes
+    }
+
+    /// Seven packets that nobody counts.
+    pub fn filler() -> [u8; DATAGRAM] {
+        let mut bytes = [0xff; DATAGRAM];
+        let [high, low] = NULL_PID.to_be_bytes();
+        bytes.chunks_exact_mut(PACKET).for_each(|packet| packet[..4].copy_from_slice(&[SYNC, high, low, 0x10]));
         bytes
     }
 }
@@ -116,6 +125,9 @@ mod tests {
         let mut datagrams: Vec<_> = (0..50).map(|_| generator.datagram()).collect();
         datagrams.remove(10);
         assert_eq!(check(&datagrams, 1316).errors, 1);
+        datagrams.insert(5, Generator::filler());
+        assert_eq!(check(&datagrams, 1316).packets, 343, "what fills does not count");
+        datagrams.remove(5);
         datagrams.swap(20, 21);
         assert_eq!(check(&datagrams, 1316).errors, 4);
         assert!(!Continuity::default().is_whole(), "nothing is not a whole stream");

@@ -2,6 +2,7 @@
 
 use super::packet::{self, CONCLUSION, Handshake, Kind, REFUSED};
 use crate::net::Netns;
+use crate::sys;
 use anyhow::{Context, Result, bail, ensure};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -153,6 +154,22 @@ impl Caller {
             self.next += 1;
         }
         Ok(())
+    }
+
+    /// As much as one datagram at a time until the system says that it is too large for the way; false if it never does.
+    pub fn finds_narrow_way(&mut self, bytes: usize, within: Duration) -> Result<bool> {
+        sys::forbid_fragments(&self.socket)?;
+        let deadline = Instant::now() + within;
+        while Instant::now() < deadline {
+            match self.send_data(1, bytes) {
+                Ok(()) => std::thread::sleep(Duration::from_millis(50)),
+                Err(error) => {
+                    let code = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+                    return Ok(code == Some(libc::EMSGSIZE));
+                }
+            }
+        }
+        Ok(false)
     }
 
     pub fn send_control(&self, kind: Kind) -> Result<()> {

@@ -79,8 +79,13 @@ impl Call {
             }
             sent += 1;
         }
-        // What is under way shall arrive, again if need be, before the connection is closed.
-        thread::sleep(Duration::from_millis(2 * self.latency_ms as u64 + 500));
+        // What is under way shall arrive, again if need be, before the connection is closed. A loss is noticed by what
+        // comes behind it.
+        let linger = Duration::from_millis(2 * self.latency_ms as u64 + 500);
+        for _ in 0..linger.as_millis() / PACE.as_millis() {
+            thread::sleep(PACE);
+            socket.send(&Generator::filler());
+        }
         say(
             &json!({ "event": "sent", "caller": self.number, "packets": u64::from(sent) * (DATAGRAM / PACKET) as u64 }),
         );

@@ -63,7 +63,7 @@ pub struct Running {
     pub middle: Middle,
     _source: DatagramSource,
     pub dial: SocketAddr,
-    dc: DataCentre,
+    pub dc: DataCentre,
 }
 
 impl Running {

@@ -45,7 +45,9 @@ pub fn measure(wanted: &[String]) -> Result<()> {
 fn stream(contender: Contender) -> Result<Sample> {
     let running = Running::start(contender, SHAPE)?;
     let busy_beforehand = costs::busy_cpus()?;
+    let hearing = running.dc.hear_answers()?;
     let sink = DatagramSink::start(running.players(), running.dial, SHAPE).context("players")?;
+    drop(hearing);
     std::thread::sleep(SETTLE);
     let before = running.middle.costs()?;
     sink.begin();
