@@ -1,6 +1,9 @@
 //! WebRTC media in user space: STUN requests for which the kernel could make no flow. What they name, and what that may
 //! cost, is said by [`crate::rtc`]; what becomes of a flow is `udp`'s business.
 
+#[cfg(test)]
+mod tests;
+
 use super::Context;
 use super::udp::{Flow, Leg, Listener, Spec, dial};
 use crate::flow::Protocol;
