@@ -7,9 +7,13 @@ use balancer_lab::scene::{Plot, SOON, Scene};
 use balancer_lab::srt_lite::{Caller, SrtManners};
 use balancer_lab::wait::wait_until;
 use socket2::SockRef;
+use std::time::Duration;
 
 const NEEDS: &[Need] = &[Need::Network, Need::Balancer];
 const PUBLISH: &str = "#!::r=live/s1,m=publish";
+const NARROW: u32 = 1400;
+/// Fits a link of 1500 bytes, and none of 1400.
+const LARGE: usize = 1420;
 
 fn scene(family: Family) -> Scene {
     Plot::default().family(family).srt_lite(|_| SrtManners::default()).build().unwrap()
@@ -29,6 +33,31 @@ fn seen(host: &Host, rule: &str) -> u64 {
     let words: Vec<_> = line.split_whitespace().collect();
     let at = words.iter().position(|word| *word == "packets").unwrap();
     words[at + 1].parse().unwrap()
+}
+
+#[test]
+fn a_datagram_that_is_too_large_for_the_way_comes_back_as_its_size() {
+    if !met(NEEDS) {
+        return;
+    }
+    for family in [Family::V4, Family::V6] {
+        let mut scene = scene(family);
+        let (origin, device) = (&scene.dc.origins[0], scene.dc.lb_devices.last().unwrap());
+        origin.netns.ip(&format!("link set {} mtu {NARROW}\n", origin.device)).unwrap();
+        scene.dc.lb.ip(&format!("link set {device} mtu {NARROW}\n")).unwrap();
+        // What its links carry, the balancer reads when it starts.
+        scene.balancer.stop().unwrap();
+        scene.balancer.launch().unwrap();
+        wait_until("the origin to be back", SOON, || scene.balancer.list("origins").is_ok_and(|all| all.len() == 1))
+            .unwrap();
+        let mut caller = publisher(&scene);
+        assert!(caller.finds_narrow_way(LARGE, Duration::from_secs(5)).unwrap(), "{family:?}: no ICMP message came");
+        assert!(scene.srt_lite[0].arrived().iter().all(|arrived| arrived.length < LARGE));
+        // The message is told once more, to whoever sends next.
+        caller.socket.take_error().unwrap();
+        caller.send_data(50, 1316).unwrap();
+        wait_until("what fits", SOON, || scene.srt_lite[0].data_of(PUBLISH) >= 50).unwrap();
+    }
 }
 
 #[test]
