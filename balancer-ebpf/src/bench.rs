@@ -17,7 +17,7 @@ use aya_ebpf::{
     maps::Array,
     programs::XdpContext,
 };
-use balancer_common::packet::header::{eth, ip4, ip6, tcp};
+use balancer_common::packet::header::{eth, ip4, ip6, tcp, udp};
 
 /// A mask for the flow's number: one less than a power of two.
 #[map]
@@ -54,6 +54,40 @@ fn prepare6(ctx: &XdpContext) {
     headers.set_addr6::<{ eth::LEN + ip6::SRC }>([DST6[0], 0, 0, SRC4 | flow_number().to_be()]);
     headers.set_addr6::<{ eth::LEN + ip6::DST }>(DST6);
     headers.set_u32::<{ eth::LEN + ip6::LEN + tcp::PORTS }>(PORTS);
+}
+
+/// Where a STUN message keeps what nobody reads, and where its user name is when it is the first attribute.
+const TRANSACTION: usize = eth::LEN + ip4::LEN + udp::LEN + 8;
+const NAME: usize = TRANSACTION + 12 + 4;
+
+/// The next client's request, for the next session: its number is kept in the frame, in the transaction's.
+#[inline(always)]
+fn prepare_request(ctx: &XdpContext) {
+    let frame = runtime::frame(ctx);
+    let Some(headers) = frame.view::<{ NAME + 4 }>(0) else { return };
+    let number = headers.u32::<TRANSACTION>();
+    headers.set_u32::<TRANSACTION>(number.wrapping_add(1));
+    // Four bits a letter, from `a` on.
+    let letters = (number & 0xf) | (number & 0xf0) << 4 | (number & 0xf00) << 8 | (number & 0xf000) << 12;
+    headers.set_u32::<NAME>(letters + 0x6161_6161);
+    headers.set_mac::<{ eth::DST }>(&[2; 6]);
+    headers.set_mac::<{ eth::SRC }>(&[4; 6]);
+    headers.set_u8::<{ eth::LEN + ip4::TTL }>(HOPS);
+    headers.set_u32::<{ eth::LEN + ip4::SRC }>(SRC4 | (number & 0xffff).to_be());
+    headers.set_u32::<{ eth::LEN + ip4::DST }>(DST4);
+    headers.set_u32::<{ eth::LEN + ip4::LEN + udp::PORTS }>(PORTS);
+}
+
+#[xdp]
+pub fn only_prepare_request(ctx: XdpContext) -> u32 {
+    prepare_request(&ctx);
+    xdp_action::XDP_PASS
+}
+
+#[xdp]
+pub fn request(ctx: XdpContext) -> u32 {
+    prepare_request(&ctx);
+    runtime::steer(&ctx)
 }
 
 #[xdp]

@@ -12,7 +12,7 @@ mod passed;
 mod spliced;
 mod srt;
 mod stage;
-mod stun;
+pub mod stun;
 mod too_big;
 
 use std::{format, string::String, vec::Vec};
