@@ -133,6 +133,31 @@ fn a_conclusion_that_is_repeated_is_answered_again_and_asked_once() {
 }
 
 #[test]
+fn a_caller_may_call_again_from_the_same_port() {
+    if !met(NEEDS) {
+        return;
+    }
+    both_ways(Plot::default, |plot| {
+        let scene = plot.srt_lite(|_| SrtManners::default()).build().unwrap();
+        let mut caller = caller(&scene, PUBLISH);
+        caller.send_data(20, 1316).unwrap();
+        wait_until("its media", SOON, || scene.srt_lite[0].data_of(PUBLISH) == 20).unwrap();
+        // Another call of the same program, which lost the first: no goodbye, another socket, another stream.
+        caller.id += 0x0010_0000;
+        caller.induce().unwrap();
+        let conclusion = caller.conclusion(b"#!::r=live/s2,m=publish");
+        assert!(matches!(caller.conclude(&conclusion).unwrap(), Answer::Accepted(_)));
+        wait_until("the second flow alone", SOON, || {
+            let flows = scene.balancer.flows().unwrap();
+            flows.len() == 1 && flows[0]["stream"].as_str().unwrap().ends_with("/s2")
+        })
+        .unwrap();
+        caller.send_data(20, 1316).unwrap();
+        wait_until("its media", SOON, || scene.srt_lite[0].data_of("#!::r=live/s2,m=publish") == 20).unwrap();
+    });
+}
+
+#[test]
 fn a_caller_that_falls_silent_is_forgotten() {
     if !met(NEEDS) {
         return;
