@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use balancer_lab::curl::curl;
 use balancer_lab::ffmpeg::{Clip, Player, Publisher};
 use balancer_lab::origin::rtsp::{RTSP_PORT, RTSP_STREAMS};
+use balancer_lab::origin::srt;
 use balancer_lab::scene::{Plot, SOON, Scene};
 use balancer_lab::wait;
 use flows::{Flow, Path};
@@ -34,9 +35,11 @@ const ORIGINS: u8 = 3;
 const STREAMS: usize = 4;
 /// Further streams, which the origins' RTSP servers make themselves: each with its path and how its player gets it.
 const RTSP: [(&str, &str); 2] = [(RTSP_STREAMS[0], "tcp"), (RTSP_STREAMS[1], "udp")];
-/// A publisher and two players of each stream, and the players of RTSP. Those of HLS are proxied, over as many
-/// connections as they like.
-const KERNEL_FLOWS: usize = STREAMS * 3 + RTSP.len();
+/// Published by SRT, and played by it.
+const SRT: &str = "live/distant";
+/// A publisher and two players of each stream, the players of RTSP, and both ends of SRT. Those of HLS are proxied, over
+/// as many connections as they like.
+const KERNEL_FLOWS: usize = STREAMS * 3 + RTSP.len() + 2;
 const REFRESH: Duration = Duration::from_secs(1);
 /// `--once` ends then.
 const ONCE: Duration = Duration::from_secs(20);
@@ -47,6 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.no_build {
         setup::ensure(setup::Purpose::Lab)?;
         build::all(true)?;
+        repo::run(repo::cargo().args(["build", "--quiet", "--package", "balancer-lab", "--bin", "srt_peer"]))?;
     }
     if !repo::is_root() {
         return Err(as_root(arguments)).context("the demo makes network namespaces, so it wants to be root");
@@ -76,16 +80,19 @@ struct Demo {
 impl Demo {
     fn start() -> Result<Self> {
         eprintln!("demo: a client host, the balancer's host and {ORIGINS} origin hosts, as network namespaces");
-        let scene = Plot::default().origins(ORIGINS).nginx_with_flv().rtsp().build()?;
+        let scene = Plot::default().origins(ORIGINS).nginx_with_flv().rtsp().srt().build()?;
         let rtmp = |name: &str| format!("rtmp://{}/live/{name}", scene.dc.vip(scene.family));
         let names: Vec<String> = (1..=STREAMS).map(|number| format!("camera{number}")).collect();
         eprintln!("demo: {STREAMS} publishers dial {}; players of RTMP, FLV, HLS and RTSP follow", rtmp("…"));
         let clip = Clip::make(scene.dc.directory())?;
         let (client, logs) = (&scene.dc.clients[0].netns, scene.dc.directory());
-        let publishers =
-            names.iter().map(|name| Publisher::start(client, logs, name, &clip, &rtmp(name))).collect::<Result<_>>()?;
+        let mut publishers = names
+            .iter()
+            .map(|name| Publisher::start(client, logs, name, &clip, &rtmp(name)))
+            .collect::<Result<Vec<_>>>()?;
+        publishers.push(Publisher::start(client, logs, "srt", &clip, &srt::url(scene.srt_vip(), SRT, "publish", ""))?);
         wait::wait_until("every stream to be published", SOON, || {
-            flows::of(&scene.balancer).is_ok_and(|flows| flows.iter().filter(|flow| flow.publishes).count() >= STREAMS)
+            flows::of(&scene.balancer).is_ok_and(|flows| flows.iter().filter(|flow| flow.publishes).count() > STREAMS)
         })?;
         let mut players = Vec::new();
         for name in &names {
@@ -101,6 +108,7 @@ impl Demo {
             let options = ["-rtsp_transport", transport];
             players.push(Player::start_with(client, logs, &format!("rtsp-{transport}"), &url, &options)?);
         }
+        players.push(Player::start(client, logs, "srt", &srt::url(scene.srt_vip(), SRT, "request", ""))?);
         Ok(Self { players, _publishers: publishers, scene })
     }
 
