@@ -49,6 +49,8 @@ const PRIORITY_DEFAULT: u32 = 126 << 24 | 65_535 << 8 | 255;
 /// The local preference stands above the component.
 const PREFERENCE: u32 = 256;
 const PREFERENCES: u32 = 65_535 * PREFERENCE;
+/// What stands below them.
+const COMPONENT: u32 = 255;
 /// More of them than we have addresses.
 const LEAST: u32 = Advertised::MAX as u32;
 
@@ -80,7 +82,8 @@ impl<'a> CandidateLine<'a> {
     }
 
     /// The line for the `nth` of our addresses: one foundation for each, the first preferred. Those that are `far` come
-    /// below whatever a client prefers by itself.
+    /// below whatever a client prefers by itself, and without the share of a host candidate: behind an address that is
+    /// translated, and ours are, what the client has is a peer-reflexive one, and of a pair the lesser counts.
     pub fn at(&self, nth: usize, address: SocketAddr, far: bool) -> String {
         let mut line = String::from("a=candidate:");
         match nth {
@@ -97,7 +100,7 @@ impl<'a> CandidateLine<'a> {
         let priority = self.priority.filter(has_room).unwrap_or(PRIORITY_DEFAULT);
         let below = u32::try_from(nth).unwrap_or(LEAST).min(LEAST - 1);
         let priority = match far {
-            true => (priority & !PREFERENCES) | ((LEAST - below) * PREFERENCE),
+            true => (priority & COMPONENT) | ((LEAST - below) * PREFERENCE),
             false => priority - below * PREFERENCE,
         };
         // Writing to a String cannot fail.

@@ -157,7 +157,7 @@ async fn a_vip_behind_nat_is_named_as_it_is_seen() {
         named,
         [
             "a=candidate:1 1 udp 2130706431 203.0.113.5 8000 typ host",
-            "a=candidate:11 1 udp 2113931263 2001:db8::5 443 typ host"
+            "a=candidate:11 1 udp 2047 2001:db8::5 443 typ host"
         ]
     );
 }
