@@ -28,10 +28,10 @@ fn a_publisher_and_players_lose_nothing_in_either_family() {
         let origin = RtcOrigin::start(&dc, 0, family, true).unwrap();
         let to = |role| url(&dc, family, role, "s1");
         let publisher = RtcClient::start(host, directory, RtcRole::Publish, &to(RtcRole::Publish), &[]).unwrap();
-        publisher.wait_connected(1, SOON).unwrap();
-        let more = ["--count", "10"];
-        let players = RtcClient::start(host, directory, RtcRole::Play, &to(RtcRole::Play), &more).unwrap();
-        players.wait_connected(10, SOON).unwrap();
+        publisher.wait_connected(SOON).unwrap();
+        let (role, more) = (RtcRole::Play, &[]);
+        let players = RtcClient::start_many(host, directory, role, &to(role), 10, more).unwrap();
+        players.wait_connected(SOON).unwrap();
         for seen in players.wait_frames(50, SOON).unwrap() {
             assert_eq!(seen.number("lost"), 0, "{seen:#?}");
         }
@@ -72,7 +72,7 @@ fn aiortc_and_the_client_understand_each_other() {
     };
     let mut encoder =
         Aiortc::start(host, directory, "encoder", RtcRole::Publish, &to(RtcRole::Publish, "encoder")).unwrap();
-    by_file.wait_connected(1, SOON).unwrap();
+    by_file.wait_connected(SOON).unwrap();
     encoder.wait_going(20, SOON).unwrap();
     let mut players = [play("a", "file"), play("b", "encoder")];
     let player = RtcClient::start(host, directory, RtcRole::Play, &to(RtcRole::Play, "encoder"), &[]).unwrap();

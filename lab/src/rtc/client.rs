@@ -21,6 +21,7 @@ pub struct RtcClient {
     netns: Netns,
     process: Process,
     control: SocketAddr,
+    count: usize,
 }
 
 /// What one session says about itself.
@@ -28,16 +29,28 @@ pub struct RtcClient {
 pub struct Seen(pub Value);
 
 impl RtcClient {
-    /// Sends its offers to `url`; more arguments are `lab-rtc`'s own.
+    /// One session, its offer sent to `url`; more arguments are `lab-rtc`'s own.
     pub fn start(host: &Host, directory: &Path, role: RtcRole, url: &str, more: &[&str]) -> Result<Self> {
+        Self::start_many(host, directory, role, url, 1, more)
+    }
+
+    pub fn start_many(
+        host: &Host,
+        directory: &Path,
+        role: RtcRole,
+        url: &str,
+        count: usize,
+        more: &[&str],
+    ) -> Result<Self> {
         let port = NEXT_PORT.fetch_add(1, Relaxed);
         let program = binary()?.display().to_string();
         let name = format!("{}-{port}", role.verb());
         let process = Process::start(&host.netns, directory, &name, &program, |command| {
-            command.arg(role.verb()).arg(url).args(["--control", &port.to_string()]).args(more);
+            command.arg(role.verb()).arg(url).args(["--control", &port.to_string()]);
+            command.args(["--count", &count.to_string()]).args(more);
         })?;
         let control = SocketAddr::new(IpAddr::from(Ipv4Addr::LOCALHOST), port);
-        let mut this = Self { netns: host.netns.clone(), process, control };
+        let mut this = Self { netns: host.netns.clone(), process, control, count };
         let netns = this.netns.clone();
         this.process.wait_ready("the WebRTC client to start", START_WITHIN, || {
             netns.run(|| std::net::TcpStream::connect(control).is_ok()).unwrap_or(false)
@@ -71,12 +84,12 @@ impl RtcClient {
         }
     }
 
-    /// Waits until this holds for every one of so many sessions.
-    pub fn wait(&self, what: &str, count: usize, within: Duration, holds: impl Fn(&Seen) -> bool) -> Result<Vec<Seen>> {
+    /// Waits until this holds for every session.
+    pub fn wait(&self, what: &str, within: Duration, holds: impl Fn(&Seen) -> bool) -> Result<Vec<Seen>> {
         let mut last = Vec::new();
         let waited = wait::wait_for(what, within, || {
             last = self.seen().ok()?;
-            (last.len() == count && last.iter().all(&holds)).then(|| last.clone())
+            (last.len() == self.count && last.iter().all(&holds)).then(|| last.clone())
         });
         waited.with_context(|| {
             let failing: Vec<_> = last.iter().filter(|seen| !holds(seen)).take(2).collect();
@@ -84,15 +97,14 @@ impl RtcClient {
         })
     }
 
-    pub fn wait_connected(&self, count: usize, within: Duration) -> Result<Vec<Seen>> {
-        self.wait("every session to connect", count, within, |seen| seen.is("connected"))
+    pub fn wait_connected(&self, within: Duration) -> Result<Vec<Seen>> {
+        self.wait("every session to connect", within, |seen| seen.is("connected"))
     }
 
     /// Waits until every session has got so many frames more than it has now.
     pub fn wait_frames(&self, more: u64, within: Duration) -> Result<Vec<Seen>> {
-        let before = self.seen()?;
-        let least = before.iter().map(|seen| seen.number("frames")).max().unwrap_or_default() + more;
-        self.wait(&format!("{more} frames more"), before.len(), within, |seen| seen.number("frames") >= least)
+        let least = self.seen()?.iter().map(|seen| seen.number("frames")).max().unwrap_or_default() + more;
+        self.wait(&format!("{more} frames more"), within, |seen| seen.number("frames") >= least)
     }
 
     /// The process is gone at once, as when its machine is.
