@@ -7,9 +7,10 @@ mod table;
 use crate::{build, repo, setup};
 use anyhow::{Context, Result, bail};
 use balancer_lab::curl::curl;
-use balancer_lab::ffmpeg::{Clip, Player, Publisher};
+use balancer_lab::ffmpeg::{Clip, Player, Publisher, vp8_clip};
 use balancer_lab::origin::rtsp::{RTSP_PORT, RTSP_STREAMS};
 use balancer_lab::origin::srt;
+use balancer_lab::rtc::{RtcClient, RtcRole};
 use balancer_lab::scene::{Plot, SOON, Scene};
 use balancer_lab::wait;
 use flows::{Flow, Path};
@@ -37,9 +38,11 @@ const STREAMS: usize = 4;
 const RTSP: [(&str, &str); 2] = [(RTSP_STREAMS[0], "tcp"), (RTSP_STREAMS[1], "udp")];
 /// Published by SRT, and played by it.
 const SRT: &str = "live/distant";
-/// A publisher and two players of each stream, the players of RTSP, and both ends of SRT. Those of HLS are proxied, over
-/// as many connections as they like.
-const KERNEL_FLOWS: usize = STREAMS * 3 + RTSP.len() + 2;
+/// One more by WHIP and WHEP.
+const RTC_STREAM: &str = "stage";
+/// A publisher and two players of each stream, the players of RTSP, both ends of SRT and of WebRTC. Those of HLS are
+/// proxied, over as many connections as they like.
+const KERNEL_FLOWS: usize = STREAMS * 3 + RTSP.len() + 2 + 2;
 const REFRESH: Duration = Duration::from_secs(1);
 /// `--once` ends then.
 const ONCE: Duration = Duration::from_secs(20);
@@ -50,6 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     if !arguments.no_build {
         setup::ensure(setup::Purpose::Lab)?;
         build::all(true)?;
+        repo::run(&mut build::lab_rtc())?;
         repo::run(repo::cargo().args(["build", "--quiet", "--package", "balancer-lab", "--bin", "srt_peer"]))?;
     }
     if !repo::is_root() {
@@ -73,6 +77,8 @@ fn as_root(arguments: &Arguments) -> anyhow::Error {
 /// Dropped in this order: clients first, the hosts they live on last.
 struct Demo {
     players: Vec<Player>,
+    rtc_player: RtcClient,
+    _rtc_publisher: RtcClient,
     _publishers: Vec<Publisher>,
     scene: Scene,
 }
@@ -80,10 +86,13 @@ struct Demo {
 impl Demo {
     fn start() -> Result<Self> {
         eprintln!("demo: a client host, the balancer's host and {ORIGINS} origin hosts, as network namespaces");
-        let scene = Plot::default().origins(ORIGINS).nginx_with_flv().rtsp().srt().build()?;
+        let scene = Plot::default().origins(ORIGINS).nginx_with_flv().rtsp().srt().rtc().build()?;
         let rtmp = |name: &str| format!("rtmp://{}/live/{name}", scene.dc.vip(scene.family));
         let names: Vec<String> = (1..=STREAMS).map(|number| format!("camera{number}")).collect();
-        eprintln!("demo: {STREAMS} publishers dial {}; players of RTMP, FLV, HLS and RTSP follow", rtmp("…"));
+        eprintln!(
+            "demo: {STREAMS} publishers dial {}; players of RTMP, FLV, HLS, RTSP, SRT and WebRTC follow",
+            rtmp("…")
+        );
         let clip = Clip::make(scene.dc.directory())?;
         let (client, logs) = (&scene.dc.clients[0].netns, scene.dc.directory());
         let mut publishers = names
@@ -109,7 +118,14 @@ impl Demo {
             players.push(Player::start_with(client, logs, &format!("rtsp-{transport}"), &url, &options)?);
         }
         players.push(Player::start(client, logs, "srt", &srt::url(scene.srt_vip(), SRT, "request", ""))?);
-        Ok(Self { players, _publishers: publishers, scene })
+        let (rtc_publisher, rtc_player) = web_rtc(&scene)?;
+        Ok(Self { players, rtc_player, _rtc_publisher: rtc_publisher, _publishers: publishers, scene })
+    }
+
+    /// What each player has decoded so far; the one of WebRTC only receives.
+    fn frames(&self) -> Vec<u64> {
+        let received = self.rtc_player.one().map(|seen| seen.number("frames")).unwrap_or_default();
+        self.players.iter().map(Player::frames).chain([received]).collect()
     }
 
     /// Shows the table once a second; with a limit, ends by itself and judges.
@@ -120,13 +136,24 @@ impl Demo {
             std::thread::sleep(REFRESH);
             let flows = flows::of(&self.scene.balancer)?;
             let copied = self.scene.balancer.metric("balancer_forwarded_bytes_total", &["path=\"relay\""])?;
-            let frames: Vec<u64> = self.players.iter().map(Player::frames).collect();
+            let frames = self.frames();
             table.show(start.elapsed(), &flows, copied, &frames);
             if limit.is_some_and(|limit| start.elapsed() >= limit) {
                 return judge(&flows, &frames);
             }
         }
     }
+}
+
+/// One that publishes by WHIP, and one that plays by WHEP.
+fn web_rtc(scene: &Scene) -> Result<(RtcClient, RtcClient)> {
+    let (host, logs) = (&scene.dc.clients[0], scene.dc.directory());
+    let clip = vp8_clip(logs)?.display().to_string();
+    let open = |role, more: &[&str]| RtcClient::start(host, logs, role, &scene.rtc_url(role, RTC_STREAM), more);
+    let publisher = open(RtcRole::Publish, &["--ivf", &clip])?;
+    publisher.wait_connected(SOON)?;
+    let player = open(RtcRole::Play, &[])?;
+    Ok((publisher, player))
 }
 
 fn judge(flows: &[Flow], frames: &[u64]) -> Result<()> {
