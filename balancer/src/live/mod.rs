@@ -166,7 +166,9 @@ impl Live {
     pub fn left(&self, id: FlowId, client: Option<FlowKey>, port: Option<PortLease>) {
         let mut state = self.state();
         state.tasks.remove(&id);
-        if let Some(spliced) = client.and_then(|client| state.spliced.get_mut(&client)) {
+        // By now the key may belong to another flow: then the port rests.
+        let entry = client.and_then(|client| state.spliced.get_mut(&client));
+        if let Some(spliced) = entry.filter(|entry| entry.id == id) {
             spliced.alone = true;
             spliced.port = port;
         }

@@ -45,7 +45,7 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
         // In the kernel it is known by them whose flow it is.
         tags: (admitted.session, admitted.session),
         // DTLS has a last word, but encrypted.
-        is_last: |_| false,
+        is_last: |_, _| false,
         idle_timeout: ctx.settings.rtc_idle_timeout,
     };
     let flow = Flow::open(ctx, listener, spec, leg);

@@ -96,9 +96,11 @@ pub fn is_greeting(datagram: &[u8]) -> bool {
     Header::read(datagram).is_some_and(|header| header.is_handshake() && header.destination() == 0)
 }
 
-/// After such a datagram the conversation is over.
-pub fn is_last(datagram: &[u8]) -> bool {
-    Header::read(datagram).is_some_and(|header| header.is_shutdown())
+/// After such a datagram the conversation is over. Only for the socket with the receiver's id, as in the kernel: anybody
+/// can send a word in a client's name. An id of 0 is one that is not known.
+pub fn is_last(datagram: &[u8], receiver: u32) -> bool {
+    let is_receivers = |header: &Header<_>| receiver == 0 || receiver == header.destination();
+    Header::read(datagram).filter(is_receivers).is_some_and(|header| header.is_shutdown())
 }
 
 /// What ends a conversation for the socket with this id.

@@ -37,8 +37,8 @@ pub struct Spec {
     pub placement: Placement,
     /// See [`Datagrams::tags`].
     pub tags: (u32, u32),
-    /// After such a datagram the conversation is over.
-    pub is_last: fn(&[u8]) -> bool,
+    /// After such a datagram the conversation is over; with the tag of who is to receive it.
+    pub is_last: fn(&[u8], u32) -> bool,
     pub idle_timeout: Duration,
 }
 
@@ -132,27 +132,27 @@ impl Flow {
 
     /// Passes a datagram of the client's on; `false` when the conversation is over and it must be somebody else's.
     pub fn pass_to_origin(&self, datagram: &[u8]) -> bool {
-        if self.over.load(Relaxed) && !(self.spec.is_last)(datagram) {
+        if self.over.load(Relaxed) && !(self.spec.is_last)(datagram, self.spec.tags.0) {
             return false;
         }
         // What cannot be sent is lost, as datagrams are. Past the runtime, which takes a new socket for one that is not
         // ready: the first datagram would be lost always.
         if socket2::SockRef::from(&self.socket).send(datagram).is_ok() {
-            self.moved(&self.to_origin, datagram);
+            self.moved(&self.to_origin, datagram, self.spec.tags.0);
         }
         true
     }
 
     fn pass_to_client(&self, datagram: &[u8]) {
         if self.listener.socket.try_send_to(datagram, self.spec.client).is_ok() {
-            self.moved(&self.to_client, datagram);
+            self.moved(&self.to_client, datagram, self.spec.tags.1);
         }
     }
 
-    fn moved(&self, direction: &Moved, datagram: &[u8]) {
+    fn moved(&self, direction: &Moved, datagram: &[u8], receiver: u32) {
         direction.add(datagram.len());
         self.active_ms.store(self.began.elapsed().as_millis() as u64, Relaxed);
-        if (self.spec.is_last)(datagram) {
+        if (self.spec.is_last)(datagram, receiver) {
             self.over.store(true, Relaxed);
         }
     }

@@ -51,3 +51,18 @@ async fn a_caller_that_begins_anew_on_its_port_is_placed_anew() {
     let by_first = origin.conclusions().into_iter().filter(|(from, _)| *from == first.source).count();
     assert_eq!(by_first, 1, "nothing that names a stream went by the old flow");
 }
+
+#[tokio::test]
+async fn a_shutdown_that_names_another_socket_ends_nothing() {
+    let (world, origin) = World::with_origin(Manners::default()).await;
+    let (caller, _) = world.call(PUBLISH).await;
+    let source = origin.callers()[0];
+    caller.socket.send(&packet::control(Kind::Shutdown, Origin::ID + 1)).await.unwrap();
+    origin.say(source, &packet::control(Kind::Shutdown, caller.id + 1)).await;
+    caller.hear_kind(Kind::Shutdown).await;
+    let kinds = || origin.heard().iter().filter_map(|(_, bytes)| packet::kind(bytes)).collect::<Vec<_>>();
+    world::until("the origin to hear it", || kinds().contains(&Kind::Shutdown)).await;
+    caller.socket.send(&packet::control(Kind::KeepAlive, Origin::ID)).await.unwrap();
+    world::until("the flow to go on", || kinds().contains(&Kind::KeepAlive)).await;
+    assert_eq!(world.count(Reason::SrtStray), 0);
+}
