@@ -32,6 +32,9 @@ fn killed_in_the_middle_it_finds_its_sessions_again() {
     for seen in players.wait_frames(FRAMES, LATER).unwrap() {
         assert_eq!(seen.number("lost"), 0, "{seen:#?}");
     }
+    // Nobody but the kernel is there to follow them.
+    players.order("move").unwrap();
+    players.wait_frames(FRAMES, LATER).unwrap();
     scene.balancer.launch().unwrap();
     let flows = rtc_flows(&scene);
     assert!(flows.len() >= 4 && flows.iter().all(|flow| flow["path"] == "kernel"), "{flows:#?}");

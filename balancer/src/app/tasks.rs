@@ -86,6 +86,9 @@ async fn scan(ctx: Arc<Context>) {
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         every.tick().await;
+        if let Some(offload) = &ctx.offload {
+            offload.follow_mtus();
+        }
         let looker = ctx.clone();
         // A walk over a large table takes a while: not on a worker that connections wait for.
         let look = move || {

@@ -1,7 +1,9 @@
 //! The maps that UDP alone needs: sessions of WebRTC and their ports, by which way clients came, secrets of cookies.
 
 use super::maps::{Maps, SpliceError};
+use super::{Interface, devices};
 use balancer_common::abi::{Arrival, FlowKey, IceKey, IceSession, NextHop, PortKey, Secret, Track, map};
+use std::collections::BTreeMap;
 
 impl Maps {
     /// The slot in `NEXT_HOPS` for the way that `way_out` shows, written if it is a new one.
@@ -16,6 +18,24 @@ impl Maps {
             self.know_neighbour(Arrival { ifindex, peer_mac, own_mac }, slot);
         }
         Ok(slot)
+    }
+
+    /// Next hops say what their interfaces carry now: it may have been changed.
+    pub fn follow_mtus(&mut self, interfaces: &[Interface]) {
+        let mtu = |i: &Interface| Some((i.ifindex, devices::mtu(&i.name).ok()?));
+        let mtus: BTreeMap<u32, u32> = interfaces.iter().filter_map(mtu).collect();
+        if mtus == self.mtus {
+            return;
+        }
+        self.mtus = mtus;
+        for slot in self.hops.all() {
+            if let Ok(hop) = self.next_hops.get(&u32::from(slot), 0)
+                && let Some(mtu) = self.mtus.get(&hop.ifindex)
+            {
+                // The kernel only reads this map.
+                let _ = self.next_hops.set(u32::from(slot), NextHop { mtu: *mtu, ..hop }, 0);
+            }
+        }
     }
 
     /// Frames that come so are answered by that slot.

@@ -328,8 +328,7 @@ impl Maps {
             .filter_map(|slot| Some((slot, self.devices.get(slot, 0).ok()?.if_index)))
             .collect::<BTreeMap<_, _>>();
         self.slots = devices::assign(&present, &ifindexes);
-        let mtu = |i: &Interface| Some((i.ifindex, devices::mtu(&i.name).ok()?));
-        self.mtus = interfaces.iter().filter_map(mtu).collect();
+        self.follow_mtus(interfaces);
         for (ifindex, slot) in &self.slots {
             self.devices.set(*slot, *ifindex, None, 0)?;
         }

@@ -196,6 +196,11 @@ impl Offload {
         self.maps().neighbour_moved(ifindex, old, new)
     }
 
+    /// Looks what the interfaces carry by now.
+    pub fn follow_mtus(&self) {
+        self.maps().follow_mtus(&self.interfaces);
+    }
+
     /// Interface and MAC of every next hop in use.
     pub fn neighbours(&self) -> Vec<(u32, [u8; 6])> {
         self.maps().neighbours()

@@ -55,6 +55,11 @@ impl NextHops {
         self.slots.keys().map(|k| (k.0, k.1)).collect()
     }
 
+    /// Every slot that is taken.
+    pub fn all(&self) -> Vec<u16> {
+        self.slots.values().flatten().copied().collect()
+    }
+
     /// Slots that are taken.
     pub fn len(&self) -> usize {
         self.slots.values().map(Vec::len).sum()
