@@ -10,7 +10,7 @@ mod session;
 mod several;
 mod spliced;
 
-use crate::flow::{FlowId, FlowRecord, FlowTable, Path};
+use crate::flow::{FlowId, FlowRecord, FlowState, FlowTable, Path, Protocol};
 use crate::offload::Offload;
 use crate::placement::Sampler;
 use crate::registry::FlowTicket;
@@ -95,7 +95,12 @@ impl Live {
         let mut state = self.state();
         state.tasks.remove(&id);
         let record = state.table.remove(id);
+        // No half may outlive its record and its port.
+        let halves = record.as_ref().and_then(|record| take_datagrams(&mut state, id, record));
         drop(state);
+        if let (Some(offload), Some((client, origin))) = (&self.offload, halves) {
+            offload.remove(client, origin);
+        }
         self.closed(record);
     }
 
@@ -142,6 +147,36 @@ impl Live {
         state.spliced.insert(client, Box::new(Spliced::new(id, origin, now)));
     }
 
+    /// Both halves of a flow of UDP are about to be written. `false`: the client has another flow already.
+    pub fn enters(&self, id: FlowId, client: FlowKey, origin: FlowKey) -> bool {
+        let now = self.now();
+        let mut state = self.state();
+        if state.spliced.contains_key(&client) || state.table.get_mut(id).is_none() {
+            return false;
+        }
+        state.spliced.insert(client, Box::new(Spliced::new(id, origin, now)));
+        true
+    }
+
+    /// They are written, unless this says `false`: the flow was ended meanwhile. Then they are not wanted.
+    pub fn entered(&self, id: FlowId, client: FlowKey) -> bool {
+        let mut state = self.state();
+        let State { table, spliced, .. } = &mut *state;
+        let is_ours = spliced.get(&client).is_some_and(|entry| entry.id == id);
+        let Some(record) = table.get_mut(id).filter(|_| is_ours) else { return false };
+        record.path = Path::Kernel;
+        record.state = FlowState::Spliced;
+        true
+    }
+
+    /// They could not be written.
+    pub fn stays_out(&self, id: FlowId, client: FlowKey) {
+        let mut state = self.state();
+        if state.spliced.get(&client).is_some_and(|entry| entry.id == id) {
+            state.spliced.remove(&client);
+        }
+    }
+
     /// A flow of UDP that is the kernel's alone from now on, whoever made it. Its record is new.
     pub fn joined(&self, record: FlowRecord, client: FlowKey, origin: FlowKey, port: Option<PortLease>) -> FlowId {
         self.store.flow_opened(ticket(&record));
@@ -173,6 +208,16 @@ impl Live {
             spliced.port = port;
         }
     }
+}
+
+/// The keys of a flow of UDP that entered the kernel by itself, not as a channel of a session.
+fn take_datagrams(state: &mut State, id: FlowId, record: &FlowRecord) -> Option<(FlowKey, FlowKey)> {
+    if !matches!(record.protocol, Protocol::Srt | Protocol::Webrtc) {
+        return None;
+    }
+    let client = FlowKey::udp(record.client, record.vip)?;
+    state.spliced.get(&client).filter(|entry| entry.id == id)?;
+    state.spliced.remove(&client).map(|entry| (client, entry.origin))
 }
 
 /// What the store counts the flow by.

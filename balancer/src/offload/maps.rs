@@ -28,8 +28,19 @@ pub enum SpliceError {
     Family,
     #[error("nothing has come in from {0} yet: does it come by an interface without the program?")]
     Unseen(SocketAddr),
+    #[error("one of its two halves is in the kernel already")]
+    Taken,
     #[error("map {map}: {source}")]
     Map { map: &'static str, source: MapError },
+}
+
+/// What becomes of a half that is there already: the flags of the system call.
+#[derive(Clone, Copy, Debug)]
+pub enum Insert {
+    /// It is replaced.
+    Any = 0,
+    /// It stays (`BPF_NOEXIST`).
+    New = 1,
 }
 
 /// One half-flow of either family.
@@ -167,20 +178,20 @@ impl Maps {
         Ok(Half { splice, egress: new.egress, seen, packets: 0, last_seen, bytes: 0 })
     }
 
-    pub fn insert_flow(&mut self, ingress: FlowKey, half: &Half) -> Result<(), SpliceError> {
+    pub fn insert_flow(&mut self, ingress: FlowKey, half: &Half, insert: Insert) -> Result<(), SpliceError> {
         let Half { splice, egress, seen, packets, last_seen, bytes } = *half;
         match (ingress, egress) {
             (FlowKey::V4(key), FlowKey::V4(e)) => {
                 let (src, dst, ports) = (e.src, e.dst, e.ports);
                 let value = Flow4 { splice, src, dst, ports, seen, packets, last_seen, bytes };
-                let inserted = self.flows4.insert(key, value, 0);
-                inserted.map_err(|source| SpliceError::Map { map: map::FLOWS4, source })?;
+                let inserted = self.flows4.insert(key, value, insert as u64);
+                inserted.map_err(|source| refused(map::FLOWS4, source))?;
             }
             (FlowKey::V6(key), FlowKey::V6(e)) => {
                 let (src, dst, ports) = (e.src, e.dst, e.ports);
                 let value = Flow6 { splice, src, dst, ports, seen, packets, last_seen, bytes };
-                let inserted = self.flows6.insert(key, value, 0);
-                inserted.map_err(|source| SpliceError::Map { map: map::FLOWS6, source })?;
+                let inserted = self.flows6.insert(key, value, insert as u64);
+                inserted.map_err(|source| refused(map::FLOWS6, source))?;
             }
             _ => return Err(SpliceError::Family),
         }
@@ -360,5 +371,12 @@ impl Maps {
         used.extend(self.neighbours.iter().flatten().filter_map(|(_, slot)| u16::try_from(slot).ok()));
         let entries = used.iter().filter_map(|i| Some((*i, self.next_hops.get(&u32::from(*i), 0).ok()?)));
         self.hops = NextHops::adopt(entries);
+    }
+}
+
+fn refused(map: &'static str, source: MapError) -> SpliceError {
+    match &source {
+        MapError::SyscallError(error) if error.io_error.raw_os_error() == Some(libc::EEXIST) => SpliceError::Taken,
+        _ => SpliceError::Map { map, source },
     }
 }

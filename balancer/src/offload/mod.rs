@@ -25,7 +25,7 @@ pub use pins::{Unloaded, links, unload};
 pub use tracks::{TrackError, TrackHandle};
 
 use balancer_common::abi::{self, FlowKey, Origin, Reason, ReasonCount};
-use maps::Maps;
+use maps::{Insert, Maps};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -79,11 +79,21 @@ impl Offload {
     ///
     /// `armed` keeps both tracks up to date for as long as they exist.
     pub fn splice(&self, client: &NewHalf, origin: &NewHalf, armed: bool) -> Result<(), SpliceError> {
+        self.insert(client, origin, armed, Insert::Any)
+    }
+
+    /// The same for a flow of UDP, unless either half is there: the kernel makes flows by itself.
+    pub fn splice_new(&self, client: &NewHalf, origin: &NewHalf) -> Result<(), SpliceError> {
+        self.insert(client, origin, false, Insert::New)
+    }
+
+    fn insert(&self, client: &NewHalf, origin: &NewHalf, armed: bool, insert: Insert) -> Result<(), SpliceError> {
         let mut maps = self.maps();
         let to_client = maps.half(origin, armed)?;
         let to_origin = maps.half(client, armed)?;
-        maps.insert_flow(origin.ingress, &to_client)?;
-        maps.insert_flow(client.ingress, &to_origin).inspect_err(|_| maps.remove_flow(origin.ingress))
+        maps.insert_flow(origin.ingress, &to_client, insert)?;
+        let inserted = maps.insert_flow(client.ingress, &to_origin, insert);
+        inserted.inspect_err(|_| maps.remove_flow(origin.ingress))
     }
 
     /// Takes both halves out again. Missing ones are fine.

@@ -59,6 +59,10 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
 
 /// The kernel has made a flow. User space may have made one as well, when two requests came at once: then it goes.
 pub fn made(ctx: &Context, client: FlowKey) {
+    if ctx.live.carries(client) {
+        // A late report: the flow that the client has is in the kernel.
+        return;
+    }
     let (from, vip) = client.addresses();
     if let Some(flow) = ctx.udp.flow(from, vip) {
         flow.end();

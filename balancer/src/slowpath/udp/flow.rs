@@ -178,10 +178,6 @@ impl Flow {
         let Some(offload) = &self.ctx.offload else { return Err(SpliceError::Off) };
         let (client, vip) = self.key();
         let key = FlowKey::udp(client, vip).ok_or(SpliceError::Family)?;
-        if offload.flow(key).is_some() {
-            // The kernel has made one itself, and tells us in a moment.
-            return Err(SpliceError::Unseen(client));
-        }
         let arrival = offload.arrival(key).ok_or(SpliceError::Unseen(client))?;
         let publishes = if self.spec.role == Role::Publish { FlowFlags::PUBLISH } else { 0 };
         let datagrams = Datagrams {
@@ -198,12 +194,18 @@ impl Flow {
             origin_track: way.track,
         };
         let (to_origin, to_client) = datagrams.halves()?;
-        offload.splice(&to_origin, &to_client, false)?;
-        self.ctx.live.spliced(self.id, to_origin.ingress, to_client.ingress);
-        self.ctx.live.update(self.id, |record| {
-            record.path = Path::Kernel;
-            record.state = FlowState::Spliced;
-        });
+        // The table first: what the kernel reports of the flow must find it there.
+        if !self.ctx.live.enters(self.id, key, to_client.ingress) {
+            return Err(SpliceError::Taken);
+        }
+        if let Err(error) = offload.splice_new(&to_origin, &to_client) {
+            self.ctx.live.stays_out(self.id, key);
+            return Err(error);
+        }
+        if !self.ctx.live.entered(self.id, key) {
+            offload.remove(key, to_client.ingress);
+            return Err(SpliceError::Taken);
+        }
         self.ctx.counters.count(Reason::SplicedArmed);
         info!(%client, origin = %self.spec.placement.origin_id, "in the kernel");
         Ok(())
@@ -345,7 +347,8 @@ impl Tries {
         let unseen = SpliceError::Unseen(flow.origin);
         match self.way.as_ref().map_or(Err(unseen), |way| flow.install(way)) {
             Ok(()) => return true,
-            Err(SpliceError::Unseen(_)) if self.failed + 1 < TRIES_MAX => self.failed += 1,
+            // Of a flow that the kernel has made itself we hear in a moment.
+            Err(SpliceError::Unseen(_) | SpliceError::Taken) if self.failed + 1 < TRIES_MAX => self.failed += 1,
             Err(error) => {
                 self.failed = TRIES_MAX;
                 let reason = reason(&error);
@@ -363,6 +366,6 @@ fn reason(error: &SpliceError) -> Reason {
         SpliceError::Off => Reason::SpliceOff,
         SpliceError::Family => Reason::SpliceFamily,
         SpliceError::Unseen(_) | SpliceError::Interface(_) => Reason::SpliceUnseen,
-        SpliceError::NextHops | SpliceError::Map { .. } => Reason::SpliceMap,
+        SpliceError::NextHops | SpliceError::Taken | SpliceError::Map { .. } => Reason::SpliceMap,
     }
 }
