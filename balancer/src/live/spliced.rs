@@ -94,25 +94,27 @@ impl Live {
                 }
                 continue;
             };
-            let mut idle_timeout = times.others;
+            let (mut idle_timeout, mut both_speak) = (times.others, false);
             if let Some(record) = table.get_mut(entry.id) {
                 count(record, entry, flow, now);
                 idle_timeout = idle_time(times, record.protocol);
+                both_speak = do_both_speak(record.protocol);
             }
             if entry.is_channel {
                 continue;
             }
-            let idle = idle(&flow.to_origin, coarse).min(idle(&flow.to_client, coarse));
+            let silences = [&flow.to_origin, &flow.to_client].map(|half| silence(half, coarse));
+            let (shortest, longest) = (silences[0].min(silences[1]), silences[0].max(silences[1]));
             if let Some(linger) = over_for(flow, client.proto()) {
                 if let Some(record) = table.get_mut(entry.id) {
                     record.state = FlowState::Closing;
                 }
                 // Not for a RST that the peers ignored because it was none of theirs: such a flow goes on.
-                if entry.alone && idle >= linger {
+                if entry.alone && shortest >= linger {
                     over.push((*client, entry.id, if refused(flow) { REFUSED } else { "ended" }));
                     continue;
                 }
-            } else if idle >= idle_timeout {
+            } else if (if both_speak { longest } else { shortest }) >= idle_timeout {
                 over.push((*client, entry.id, IDLE));
                 continue;
             }
@@ -298,7 +300,7 @@ fn refused(flow: &SplicedFlow) -> bool {
     (flow.to_origin.seen | flow.to_client.seen) & Seen::REFUSED != 0
 }
 
-fn idle(half: &Half, coarse: u32) -> Duration {
+fn silence(half: &Half, coarse: u32) -> Duration {
     // The clock may have moved on between the kernel's stamp and ours, never by more than an instant.
     let units = coarse.wrapping_sub(half.last_seen) as i32;
     Duration::from_nanos((units.max(0) as u64) << 20)
@@ -315,6 +317,11 @@ fn count(record: &mut FlowRecord, entry: &mut Spliced, flow: &SplicedFlow, now: 
     if moved {
         record.active_at = now;
     }
+}
+
+/// Then an end of which nothing is heard is gone, whatever the other one goes on saying.
+fn do_both_speak(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Srt | Protocol::Webrtc)
 }
 
 fn idle_time(times: IdleTimes, protocol: Protocol) -> Duration {

@@ -2,13 +2,15 @@
 
 use super::super::{Context, srt};
 use super::Listener;
+use super::dial::bound;
 use crate::flow::{FlowRecord, Protocol};
 use crate::live::{Farewell, Farewells};
 use balancer_common::abi::FlowKey;
 use std::io;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
+use tokio::net::UdpSocket;
 use tracing::debug;
 
 /// Nobody acknowledges a last word: it is said again after so long.
@@ -30,17 +32,31 @@ pub fn say(ctx: &Arc<Context>, record: &FlowRecord, tags: (u32, u32)) {
     if record.protocol != Protocol::Srt {
         return;
     }
-    let (ctx, record) = (ctx.clone(), record.clone());
-    let (to_origin, to_client) = (srt::last_word(tags.0), srt::last_word(tags.1));
+    if let Err(error) = send_from(record.source, record.origin_address, &srt::last_word(tags.0)) {
+        debug!(%error, origin = %record.origin_id, "no last word to the origin");
+    }
+    tell_client(ctx, record, tags.1);
+}
+
+/// The same by the flow's own socket.
+pub fn say_by(socket: &UdpSocket, ctx: &Arc<Context>, record: &FlowRecord, tags: (u32, u32)) {
+    if record.protocol != Protocol::Srt {
+        return;
+    }
+    if let Err(error) = socket2::SockRef::from(socket).send(&srt::last_word(tags.0)) {
+        debug!(%error, origin = %record.origin_id, "no last word to the origin");
+    }
+    tell_client(ctx, record, tags.1);
+}
+
+fn tell_client(ctx: &Arc<Context>, record: &FlowRecord, tag: u32) {
+    let (ctx, client, vip, to_client) = (ctx.clone(), record.client, record.vip, srt::last_word(tag));
     tokio::spawn(async move {
-        if let Err(error) = send_from(record.source, record.origin_address, &to_origin) {
-            debug!(%error, origin = %record.origin_id, "no last word to the origin");
-        }
         for pause in [Duration::ZERO].into_iter().chain(AGAIN_AFTER) {
             tokio::time::sleep(pause).await;
-            if let Some(listener) = ctx.udp.listener(record.vip) {
+            if let Some(listener) = ctx.udp.listener(vip) {
                 // Lost as any datagram may be.
-                let _ = listener.socket.try_send_to(&to_client, record.client);
+                let _ = listener.socket.try_send_to(&to_client, client);
             }
         }
     });
@@ -58,7 +74,7 @@ pub fn stray(ctx: &Context, listener: &Listener, from: SocketAddr, datagram: &[u
     true
 }
 
-/// From a port of ours that has no socket.
+/// From a port of ours, whether it has a socket or not.
 fn send_from(source: SocketAddr, to: SocketAddr, datagram: &[u8]) -> io::Result<()> {
-    UdpSocket::bind(source)?.send_to(datagram, to).map(drop)
+    bound(source)?.send_to(datagram, &to.into()).map(drop)
 }

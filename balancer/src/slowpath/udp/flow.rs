@@ -59,14 +59,14 @@ pub struct Flow {
     /// The last word has been said.
     over: AtomicBool,
     began: Instant,
-    /// Milliseconds after that.
-    active_ms: AtomicU64,
 }
 
 #[derive(Default)]
 struct Moved {
     datagrams: AtomicU64,
     bytes: AtomicU64,
+    /// When the latest one went, in milliseconds after the flow began.
+    active_ms: AtomicU64,
 }
 
 impl Moved {
@@ -103,7 +103,6 @@ impl Flow {
             to_client: Moved::default(),
             over: AtomicBool::new(false),
             began: Instant::now(),
-            active_ms: AtomicU64::new(0),
         });
         if let Some(earlier) = ctx.udp.insert(flow.clone()) {
             earlier.reset.give();
@@ -151,14 +150,19 @@ impl Flow {
 
     fn moved(&self, direction: &Moved, datagram: &[u8], receiver: u32) {
         direction.add(datagram.len());
-        self.active_ms.store(self.began.elapsed().as_millis() as u64, Relaxed);
+        direction.active_ms.store(self.began.elapsed().as_millis() as u64, Relaxed);
         if (self.spec.is_last)(datagram, receiver) {
             self.over.store(true, Relaxed);
         }
     }
 
-    fn silent_for(&self) -> Duration {
-        self.began.elapsed().saturating_sub(Duration::from_millis(self.active_ms.load(Relaxed)))
+    /// The longest silence first. Both ends of SRT and of WebRTC always speak: one of which nothing is heard is gone,
+    /// whatever the other one goes on saying.
+    fn silences(&self) -> (Duration, Duration) {
+        let since = |direction: &Moved| Duration::from_millis(direction.active_ms.load(Relaxed));
+        let (a, b) = (since(&self.to_origin), since(&self.to_client));
+        let elapsed = self.began.elapsed();
+        (elapsed.saturating_sub(a.min(b)), elapsed.saturating_sub(a.max(b)))
     }
 
     /// Passes on what has come from the origin.
@@ -209,6 +213,12 @@ impl Flow {
         self.ctx.counters.count(Reason::SplicedArmed);
         info!(%client, origin = %self.spec.placement.origin_id, "in the kernel");
         Ok(())
+    }
+
+    /// For ends of which the two need not have heard.
+    fn say_farewell(&self) {
+        let record = record(&self.ctx, &self.listener, &self.spec, (self.source, self.origin));
+        farewell::say_by(&self.socket, &self.ctx, &record, self.spec.tags);
     }
 
     /// Carries what was moved into the record.
@@ -275,11 +285,11 @@ async fn live(flow: Arc<Flow>) {
             return flow.ctx.live.left(flow.id, FlowKey::udp(client, flow.listener.address), port);
         }
         Left::Over => debug!(%client, "flow over"),
-        Left::Idle => info!(%client, "idle"),
-        Left::Reset => {
-            let record = record(&flow.ctx, &flow.listener, &flow.spec, (flow.source, flow.origin));
-            farewell::say(&flow.ctx, &record, flow.spec.tags);
+        Left::Idle => {
+            info!(%client, "idle");
+            flow.say_farewell();
         }
+        Left::Reset => flow.say_farewell(),
     }
     flow.ctx.live.close(flow.id);
 }
@@ -311,11 +321,11 @@ async fn carry(flow: &Flow) -> Left {
 }
 
 fn ended(flow: &Flow) -> Option<Left> {
-    let silent = flow.silent_for();
-    if flow.over.load(Relaxed) && silent >= LAST_WORD_LINGER {
+    let (longest, shortest) = flow.silences();
+    if flow.over.load(Relaxed) && shortest >= LAST_WORD_LINGER {
         return Some(Left::Over);
     }
-    (silent >= flow.spec.idle_timeout).then_some(Left::Idle)
+    (longest >= flow.spec.idle_timeout).then_some(Left::Idle)
 }
 
 /// What was on its way still goes by the socket.

@@ -1,6 +1,7 @@
 //! How a conversation ends, and that its caller may begin another one.
 
 use super::*;
+use crate::config::Settings;
 
 #[tokio::test]
 async fn a_shutdown_of_either_end_passes_and_ends_the_flow() {
@@ -65,4 +66,27 @@ async fn a_shutdown_that_names_another_socket_ends_nothing() {
     caller.socket.send(&packet::control(Kind::KeepAlive, Origin::ID)).await.unwrap();
     world::until("the flow to go on", || kinds().contains(&Kind::KeepAlive)).await;
     assert_eq!(world.count(Reason::SrtStray), 0);
+}
+
+#[tokio::test]
+async fn of_silence_both_ends_are_told_whatever_one_of_them_goes_on_saying() {
+    let world = World::of(Settings { srt_idle_timeout: Duration::from_secs(1), ..Settings::default() });
+    let origin = Origin::new(Manners::default()).await;
+    world.add("a", &origin).await;
+    let (caller, _) = world.call(PUBLISH).await;
+    let speak = async {
+        loop {
+            // The origin has nothing to say to it.
+            let _ = caller.socket.send(&packet::control(Kind::KeepAlive, Origin::ID)).await;
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::select! {
+        () = speak => {}
+        word = caller.hear_kind(Kind::Shutdown) => assert_eq!(word, packet::control(Kind::Shutdown, caller.id)),
+    }
+    let source = origin.callers()[0];
+    let word = packet::control(Kind::Shutdown, Origin::ID);
+    world::until("the origin to hear it", || origin.heard().contains(&(source, word.clone()))).await;
+    world::until("the flow to end", || world.ctx.live.is_empty()).await;
 }
