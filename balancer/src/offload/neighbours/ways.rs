@@ -18,10 +18,10 @@ pub struct Way {
     pub track: Track,
 }
 
-/// Answers are believed for a while: the slots that are made of them follow their neighbours by themselves.
+/// Answers are believed for a while, also that there is none: the slots that are made of them follow their neighbours by themselves.
 #[derive(Default)]
 pub struct Ways {
-    known: Mutex<HashMap<IpAddr, (Instant, Way)>>,
+    known: Mutex<HashMap<IpAddr, (Instant, Option<Way>)>>,
 }
 
 const BELIEVED_FOR: Duration = Duration::from_secs(5);
@@ -34,15 +34,15 @@ impl Ways {
     pub async fn to(&self, host: IpAddr) -> Option<Way> {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&host).copied();
         if let Some((_, way)) = known.filter(|(since, _)| since.elapsed() < BELIEVED_FOR) {
-            return Some(way);
+            return way;
         }
         // What netlink streams hold between two messages may not change threads.
         let found = tokio::task::spawn_blocking(move || find(host)).await.ok()?;
-        let way = found.inspect_err(|error| debug!(%host, error = format!("{error:#}"), "no way")).ok()?;
+        let way = found.inspect_err(|error| debug!(%host, error = format!("{error:#}"), "no way")).ok();
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (since, _)| since.elapsed() < BELIEVED_FOR);
         known.insert(host, (Instant::now(), way));
-        Some(way)
+        way
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::super::Context;
 use super::super::ports::PortLease;
+use super::tries::Tries;
 use super::{Leg, Listener, farewell};
 use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol, Role};
 use crate::live::ResetOrder;
@@ -19,8 +20,6 @@ use tracing::{debug, info};
 
 /// How often counts are shown, silence is looked for and the kernel is tried.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-/// Looks without success after which a flow is relayed for good.
-const TRIES_MAX: u32 = 40;
 /// Datagrams that were on their way to the socket when the kernel took over come within this time.
 const LEAVE_AFTER: Duration = Duration::from_millis(500);
 /// After the last word: it may be said twice.
@@ -43,12 +42,12 @@ pub struct Spec {
 }
 
 pub struct Flow {
-    ctx: Arc<Context>,
+    pub(super) ctx: Arc<Context>,
     listener: Arc<Listener>,
     spec: Spec,
     socket: UdpSocket,
     source: SocketAddr,
-    origin: SocketAddr,
+    pub(super) origin: SocketAddr,
     /// Goes to the table of live flows once the kernel has the flow.
     port: Mutex<Option<PortLease>>,
     id: FlowId,
@@ -57,7 +56,7 @@ pub struct Flow {
     to_origin: Moved,
     to_client: Moved,
     /// The last word has been said.
-    over: AtomicBool,
+    pub(super) over: AtomicBool,
     began: Instant,
 }
 
@@ -178,7 +177,7 @@ impl Flow {
     }
 
     /// Writes both halves. From then on the kernel forwards, and this is only for what was on its way.
-    fn install(&self, way: &Way) -> Result<(), SpliceError> {
+    pub(super) fn install(&self, way: &Way) -> Result<(), SpliceError> {
         let Some(offload) = &self.ctx.offload else { return Err(SpliceError::Off) };
         let (client, vip) = self.key();
         let key = FlowKey::udp(client, vip).ok_or(SpliceError::Family)?;
@@ -312,7 +311,13 @@ async fn carry(flow: &Flow) -> Left {
                 if let Some(left) = ended(flow) {
                     return left;
                 }
-                if tries.is_due(flow) && tries.again(flow).await {
+                if tries.again(flow) {
+                    return leave(flow, &mut buffer).await;
+                }
+            }
+            // Asking may take a second, and the flow goes on.
+            way = tries.answer() => {
+                if tries.heard(flow, way) {
                     return leave(flow, &mut buffer).await;
                 }
             }
@@ -336,46 +341,4 @@ async fn leave(flow: &Flow, buffer: &mut [u8]) -> Left {
         tokio::task::yield_now().await;
     }
     Left::ToKernel
-}
-
-/// Attempts to give the flow to the kernel.
-#[derive(Default)]
-struct Tries {
-    failed: u32,
-    way: Option<Way>,
-}
-
-impl Tries {
-    fn is_due(&self, flow: &Flow) -> bool {
-        flow.ctx.offload.is_some() && self.failed < TRIES_MAX && !flow.over.load(Relaxed)
-    }
-
-    async fn again(&mut self, flow: &Flow) -> bool {
-        if self.way.is_none() {
-            self.way = flow.ctx.ways.to(flow.origin.ip()).await;
-        }
-        let unseen = SpliceError::Unseen(flow.origin);
-        match self.way.as_ref().map_or(Err(unseen), |way| flow.install(way)) {
-            Ok(()) => return true,
-            // Of a flow that the kernel has made itself we hear in a moment.
-            Err(SpliceError::Unseen(_) | SpliceError::Taken) if self.failed + 1 < TRIES_MAX => self.failed += 1,
-            Err(error) => {
-                self.failed = TRIES_MAX;
-                let reason = reason(&error);
-                flow.ctx.counters.count(reason);
-                let (number, help) = (reason as u32, reason.help());
-                debug!(client = %flow.spec.client, %error, reason = reason.label(), number, help, "relayed for good");
-            }
-        }
-        false
-    }
-}
-
-fn reason(error: &SpliceError) -> Reason {
-    match error {
-        SpliceError::Off => Reason::SpliceOff,
-        SpliceError::Family => Reason::SpliceFamily,
-        SpliceError::Unseen(_) | SpliceError::Interface(_) => Reason::SpliceUnseen,
-        SpliceError::NextHops | SpliceError::Taken | SpliceError::Map { .. } => Reason::SpliceMap,
-    }
 }

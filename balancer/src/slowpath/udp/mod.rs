@@ -9,6 +9,7 @@ mod dial;
 mod farewell;
 mod flow;
 mod listener;
+mod tries;
 
 pub use dial::{DialError, Leg, dial};
 pub use farewell::Speaker;
