@@ -276,6 +276,12 @@ reasons! {
     SrtReplayed = 183, Drop, "srt_replayed";
     /// An SRT packet for a flow that user space does not know (any more): its sender gives up, or begins anew.
     SrtStray = 184, Drop, "srt_stray";
+    /// User space carries all the flows of UDP that it may: is the fast path off, or can it not take them (`splice_*`)?
+    LimitRelayed = 185, Limit, "relayed";
+    /// User space carries all the flows of UDP that it may for one address.
+    LimitRelayedPerClient = 186, Limit, "relayed_per_client";
+    /// A datagram that user space relays was lost, because the buffer of the socket that it was to leave by was full.
+    UdpBufferFull = 187, Drop, "udp_buffer_full";
     /// A client of WebRTC came from more addresses than one more a second, or its session had all the flows that it may
     /// have: does somebody forge its requests?
     LimitRtcAddresses = 188, Limit, "rtc_addresses";

@@ -40,6 +40,12 @@ impl Admission {
         Arc::new(Self { total_max, per_client_max, reasons, state: Mutex::default() })
     }
 
+    /// Flows of UDP that user space carries.
+    pub fn of_relayed(total_max: usize, per_client_max: usize) -> Arc<Self> {
+        let reasons = (Reason::LimitRelayed, Reason::LimitRelayedPerClient);
+        Arc::new(Self { total_max, per_client_max, reasons, state: Mutex::default() })
+    }
+
     /// `None` for who speaks for others, until it has said for whom.
     pub fn admit(self: &Arc<Self>, client: Option<IpAddr>) -> Result<Admitted, Reason> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -22,6 +22,10 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
         Ok(names) => names,
         Err(reason) => return refuse(ctx, from, reason),
     };
+    let place = match ctx.udp.admit(from.ip()) {
+        Ok(place) => place,
+        Err(reason) => return refuse(ctx, from, reason),
+    };
     let admitted = match ctx.rtc.admit(names) {
         Ok(admitted) => admitted,
         Err(Refused::Unknown) => return refuse(ctx, from, Reason::LimitRtcUnknown),
@@ -47,6 +51,7 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
         // DTLS has a last word, but encrypted.
         is_last: |_, _| false,
         idle_timeout: ctx.settings.rtc_idle_timeout,
+        place,
     };
     let flow = Flow::open(ctx, listener, spec, leg);
     flow.pass_to_origin(datagram);

@@ -117,3 +117,20 @@ async fn nothing_else_reaches_an_origin() {
     assert_eq!(received(&origin).await.0, forged("ufrag:client"), "and it is the first that does");
     assert_eq!(ctx.live.len(), 1);
 }
+
+#[tokio::test]
+async fn one_address_gets_no_more_flows_than_user_space_may_carry_for_it() {
+    let ctx = context(Settings::default());
+    let origin = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    session(&ctx, origin.local_addr().unwrap(), "ufrag").await;
+    let listener = serve_udp(&ctx, ServiceKind::WebRtc);
+    let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = client.local_addr().unwrap().ip();
+    let places: Vec<_> = std::iter::from_fn(|| ctx.udp.admit(address).ok()).collect();
+    client.send_to(&forged("ufrag:client"), listener.address).await.unwrap();
+    counted(&ctx, Reason::LimitRelayedPerClient, 1).await;
+    assert!(ctx.live.is_empty());
+    drop(places);
+    client.send_to(&forged("ufrag:client"), listener.address).await.unwrap();
+    received(&origin).await;
+}

@@ -39,6 +39,8 @@ pub struct Call {
     excluded: Vec<u16>,
     began: Instant,
     _admitted: Admitted,
+    /// For the flow, once there is one.
+    place: Option<Admitted>,
 }
 
 /// A call that has not been answered. One that never is may be tried again.
@@ -82,7 +84,7 @@ impl Call {
         id: CallId,
         (caller, conclusion): (Fixed, &[u8]),
         asked: Asked,
-        admitted: Admitted,
+        (admitted, place): (Admitted, Admitted),
     ) -> Self {
         Self {
             pending: Pending { ctx: ctx.clone(), listener: listener.clone(), id },
@@ -93,6 +95,7 @@ impl Call {
             excluded: Vec::new(),
             began: Instant::now(),
             _admitted: admitted,
+            place: Some(place),
         }
     }
 
@@ -209,13 +212,14 @@ impl Call {
     }
 
     /// The flow is there before the caller can know, so that nothing of its is a stray.
-    fn settle(&self, placement: Placement, leg: Leg, answer: Answer) {
+    fn settle(&mut self, placement: Placement, leg: Leg, answer: Answer) {
+        let place = self.place.take();
         let ctx = self.ctx();
         ctx.store.connect_succeeded(&placement);
         // An origin that was dead until now, or registered just now, must be up in the kernel before it gets flows.
         ctx.reconciler.run();
-        match answer.socket_id {
-            Some(socket_id) => {
+        match answer.socket_id.zip(place) {
+            Some((socket_id, place)) => {
                 let spec = Spec {
                     client: self.client(),
                     key: self.key.clone(),
@@ -225,6 +229,7 @@ impl Call {
                     tags: (socket_id, self.caller.socket_id()),
                     is_last: srt::is_last,
                     idle_timeout: ctx.settings.srt_idle_timeout,
+                    place,
                 };
                 Flow::open(ctx, &self.pending.listener, spec, leg);
             }

@@ -170,7 +170,8 @@ fn concluded(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, han
         Remembered::Spent => return ctx.counters.count(Reason::SrtReplayed),
         Remembered::TooMany => return refuse(Reason::LimitSrtCalls, Refusal::Overload),
     }
-    match ctx.admission.admit(Some(from.ip())) {
+    let both = ctx.admission.admit(Some(from.ip())).and_then(|admitted| Ok((admitted, ctx.udp.admit(from.ip())?)));
+    match both {
         Ok(admitted) => {
             let call = Call::new(ctx, listener, id, (handshake, datagram), asked, admitted);
             tokio::spawn(call.live());

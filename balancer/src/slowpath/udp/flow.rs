@@ -1,6 +1,7 @@
 //! One client's conversation with one origin, carried by user space until the kernel has it, or for good.
 
 use super::super::Context;
+use super::super::admission::Admitted;
 use super::super::ports::PortLease;
 use super::tries::Tries;
 use super::{Leg, Listener, farewell};
@@ -10,6 +11,7 @@ use crate::offload::{Datagrams, SpliceError, Way};
 use crate::placement::Placement;
 use crate::recognize::StreamKey;
 use balancer_common::abi::{FlowFlags, FlowKey, Reason, Track};
+use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -27,6 +29,11 @@ const LAST_WORD_LINGER: Duration = Duration::from_secs(1);
 const BATCH_MAX: usize = 64;
 const DATAGRAM_BYTES_MAX: usize = 65_535;
 
+thread_local! {
+    /// One for all flows of a thread: none keeps it between two batches.
+    static BUFFER: RefCell<Vec<u8>> = RefCell::new(vec![0; DATAGRAM_BYTES_MAX]);
+}
+
 /// Whose flow it is, and what its protocol knows.
 pub struct Spec {
     pub client: SocketAddr,
@@ -39,6 +46,8 @@ pub struct Spec {
     /// After such a datagram the conversation is over; with the tag of who is to receive it.
     pub is_last: fn(&[u8], u32) -> bool,
     pub idle_timeout: Duration,
+    /// See [`super::Udp::admit`].
+    pub place: Admitted,
 }
 
 pub struct Flow {
@@ -135,15 +144,23 @@ impl Flow {
         }
         // What cannot be sent is lost, as datagrams are. Past the runtime, which takes a new socket for one that is not
         // ready: the first datagram would be lost always.
-        if socket2::SockRef::from(&self.socket).send(datagram).is_ok() {
-            self.moved(&self.to_origin, datagram, self.spec.tags.0);
+        match socket2::SockRef::from(&self.socket).send(datagram) {
+            Ok(_) => self.moved(&self.to_origin, datagram, self.spec.tags.0),
+            Err(error) => self.lost(&error),
         }
         true
     }
 
     fn pass_to_client(&self, datagram: &[u8]) {
-        if self.listener.socket.try_send_to(datagram, self.spec.client).is_ok() {
-            self.moved(&self.to_client, datagram, self.spec.tags.1);
+        match self.listener.socket.try_send_to(datagram, self.spec.client) {
+            Ok(_) => self.moved(&self.to_client, datagram, self.spec.tags.1),
+            Err(error) => self.lost(&error),
+        }
+    }
+
+    fn lost(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::WouldBlock || error.raw_os_error() == Some(libc::ENOBUFS) {
+            self.ctx.counters.count(Reason::UdpBufferFull);
         }
     }
 
@@ -165,7 +182,11 @@ impl Flow {
     }
 
     /// Passes on what has come from the origin.
-    fn drain(&self, buffer: &mut [u8]) {
+    fn drain(&self) {
+        BUFFER.with_borrow_mut(|buffer| self.drain_by(buffer));
+    }
+
+    fn drain_by(&self, buffer: &mut [u8]) {
         for _ in 0..BATCH_MAX {
             match self.socket.try_recv(buffer) {
                 Ok(len) => self.pass_to_client(&buffer[..len]),
@@ -294,7 +315,6 @@ async fn live(flow: Arc<Flow>) {
 }
 
 async fn carry(flow: &Flow) -> Left {
-    let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut tries = Tries::default();
     loop {
@@ -303,7 +323,7 @@ async fn carry(flow: &Flow) -> Left {
                 if readable.is_err() {
                     return Left::Over;
                 }
-                flow.drain(&mut buffer);
+                flow.drain();
                 tokio::task::yield_now().await;
             }
             _ = look.tick() => {
@@ -312,13 +332,13 @@ async fn carry(flow: &Flow) -> Left {
                     return left;
                 }
                 if tries.again(flow) {
-                    return leave(flow, &mut buffer).await;
+                    return leave(flow).await;
                 }
             }
             // Asking may take a second, and the flow goes on.
             way = tries.answer() => {
                 if tries.heard(flow, way) {
-                    return leave(flow, &mut buffer).await;
+                    return leave(flow).await;
                 }
             }
         }
@@ -334,10 +354,10 @@ fn ended(flow: &Flow) -> Option<Left> {
 }
 
 /// What was on its way still goes by the socket.
-async fn leave(flow: &Flow, buffer: &mut [u8]) -> Left {
+async fn leave(flow: &Flow) -> Left {
     let until = tokio::time::Instant::now() + LEAVE_AFTER;
     while let Ok(Ok(())) = tokio::time::timeout_at(until, flow.socket.readable()).await {
-        flow.drain(buffer);
+        flow.drain();
         tokio::task::yield_now().await;
     }
     Left::ToKernel

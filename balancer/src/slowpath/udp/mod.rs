@@ -16,19 +16,37 @@ pub use farewell::Speaker;
 pub use flow::{Flow, Spec};
 pub use listener::{Listener, bind, serve};
 
+use super::admission::{Admission, Admitted};
+use balancer_common::abi::Reason;
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What the listeners and the flows of UDP share.
-#[derive(Default)]
 pub struct Udp {
+    places: Arc<Admission>,
     /// Flows that user space carries, by client and VIP.
     flows: Mutex<HashMap<(SocketAddr, SocketAddr), Arc<Flow>>>,
     listeners: OnceLock<Vec<Arc<Listener>>>,
 }
 
+/// Flows that user space carries at once. Each has a task, and a socket with room for a burst.
+const FLOWS_MAX: usize = 16_384;
+const FLOWS_PER_CLIENT_MAX: usize = 1_024;
+
+impl Default for Udp {
+    fn default() -> Self {
+        let places = Admission::of_relayed(FLOWS_MAX, FLOWS_PER_CLIENT_MAX);
+        Self { places, flows: Mutex::default(), listeners: OnceLock::new() }
+    }
+}
+
 impl Udp {
+    /// A place for one more flow of that address.
+    pub fn admit(&self, client: IpAddr) -> Result<Admitted, Reason> {
+        self.places.admit(Some(client))
+    }
+
     /// Once, at the start.
     pub fn set_listeners(&self, listeners: Vec<Arc<Listener>>) {
         // A second time would be a mistake of the caller's; the first stays.
