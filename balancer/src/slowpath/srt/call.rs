@@ -28,6 +28,12 @@ const SILENT_AFTER: Duration = Duration::from_secs(1);
 /// they hear why.
 const SECOND_CHANCE: Duration = Duration::from_millis(1500);
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// An origin that answered the induction, but not yet the conclusion: the next one must have time, too.
+const UNDECIDED_AFTER: Duration = Duration::from_millis(1500);
+/// From the caller's conclusion to our answer: libsrt's callers give up after 3 s, and have to hear it before that.
+const GIVE_UP_AFTER: Duration = Duration::from_millis(2800);
+/// Callers say their conclusion every 250 ms until it is answered: one that has not for so long is gone.
+const GONE_AFTER: Duration = Duration::from_secs(1);
 
 pub struct Call {
     pending: Pending,
@@ -69,6 +75,8 @@ enum ApproachError {
     Refused(SocketAddr),
     #[error("{0} did not answer in time")]
     Silent(SocketAddr),
+    #[error("{0} was asked too late: the caller gives up")]
+    Late(SocketAddr),
     #[error("{0} {1}")]
     Unfit(SocketAddr, &'static str),
     #[error("towards {0}: {1}")]
@@ -120,6 +128,9 @@ impl Call {
         self.authorize().await?;
         loop {
             let placement = self.place().await?;
+            if self.began.elapsed() >= GIVE_UP_AFTER {
+                return Err(Refusal::OriginFailed);
+            }
             match self.approach(placement.endpoint).await {
                 Ok((leg, answer)) => {
                     self.settle(placement, leg, answer);
@@ -180,26 +191,37 @@ impl Call {
 
     /// The origin's answer, and the socket that it came to.
     async fn approach(&self, origin: SocketAddr) -> Result<(Leg, Answer), ApproachError> {
+        match self.approach_once(origin).await {
+            // Anybody can say so who guesses a port: ICMP knows no sequence numbers. From another port it is believed.
+            Err(ApproachError::Refused(_)) => self.approach_once(origin).await,
+            result => result,
+        }
+    }
+
+    async fn approach_once(&self, origin: SocketAddr) -> Result<(Leg, Answer), ApproachError> {
         let leg = udp::dial(self.ctx(), origin)?;
         let (client, source) = (self.client().ip(), leg.port.source().ip());
         let addresses = Addresses { client, source, origin: origin.ip() };
         let mut approach = Approach::new(self.caller, &self.conclusion, addresses);
         // A full one may hold less than there was.
         let mut buffer = vec![0; HANDSHAKE_BYTES_MAX + 1];
-        let began = Instant::now();
+        let (began, gives_up_at) = (Instant::now(), self.began + GIVE_UP_AFTER);
         let timeout = self.ctx().settings.connect_timeout;
         loop {
-            let limit = if approach.is_answered() { timeout } else { timeout.min(SILENT_AFTER) };
+            let limit = timeout.min(if approach.is_answered() { UNDECIDED_AFTER } else { SILENT_AFTER });
             let now = began.elapsed();
             if now >= limit {
-                return Err(ApproachError::Silent(origin));
+                return Err(silent(origin, &approach));
+            }
+            if Instant::now() >= gives_up_at {
+                return Err(ApproachError::Late(origin));
             }
             if let Some(words) = approach.due(now) {
-                leg.socket.send(words).await.map_err(|error| failed(origin, error))?;
+                leg.socket.send(words).await.map_err(|error| failed(origin, &approach, error))?;
             }
-            let until = began + approach.wakes_at().min(limit);
+            let until = (began + approach.wakes_at().min(limit)).min(gives_up_at);
             let Ok(received) = tokio::time::timeout_at(until, leg.socket.recv(&mut buffer)).await else { continue };
-            let len = received.map_err(|error| failed(origin, error))?;
+            let len = received.map_err(|error| failed(origin, &approach, error))?;
             if len > HANDSHAKE_BYTES_MAX {
                 continue;
             }
@@ -220,6 +242,12 @@ impl Call {
         ctx.reconciler.run();
         match answer.socket_id.zip(place) {
             Some((socket_id, place)) => {
+                if self.is_gone() {
+                    info!(client = %self.client(), stream = ?self.key, "the caller is gone: it gets no flow");
+                    // Lost, the origin finds out by itself.
+                    let _ = leg.socket.try_send(&srt::last_word(socket_id));
+                    return;
+                }
                 let spec = Spec {
                     client: self.client(),
                     key: self.key.clone(),
@@ -241,6 +269,12 @@ impl Call {
         self.pending.answer(&answer.to_client);
     }
 
+    /// A flow would be a publisher that nobody is.
+    fn is_gone(&self) -> bool {
+        let heard_at = self.ctx().srt.memory().heard_at(self.pending.id);
+        heard_at.is_some_and(|at| self.ctx().now().saturating_sub(at) > GONE_AFTER)
+    }
+
     fn failed(&mut self, placement: &Placement, error: &ApproachError) {
         warn!(origin = %placement.origin_id, %error, client = %self.client(), "origin failed");
         let ctx = self.ctx();
@@ -253,7 +287,7 @@ impl Call {
                 ctx.store.connect_succeeded(placement);
                 None
             }
-            ApproachError::Dial(_) => None,
+            ApproachError::Late(_) | ApproachError::Dial(_) => None,
         };
         if let Some(failure) = failure {
             ctx.store.connect_failed(placement, failure, ctx.now());
@@ -262,8 +296,18 @@ impl Call {
     }
 }
 
-fn failed(origin: SocketAddr, error: io::Error) -> ApproachError {
+/// One that has answered anything lives: what it does not like may be this caller's.
+fn silent(origin: SocketAddr, approach: &Approach) -> ApproachError {
+    if approach.is_answered() {
+        ApproachError::Unfit(origin, "did not answer the caller's conclusion")
+    } else {
+        ApproachError::Silent(origin)
+    }
+}
+
+fn failed(origin: SocketAddr, approach: &Approach, error: io::Error) -> ApproachError {
     match error.kind() {
+        _ if approach.is_answered() => ApproachError::Unfit(origin, "answered, and then the network failed"),
         io::ErrorKind::ConnectionRefused => ApproachError::Refused(origin),
         _ => ApproachError::Io(origin, error),
     }

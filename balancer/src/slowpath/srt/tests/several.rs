@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Settings;
+use crate::registry::OriginStatus;
 use std::net::SocketAddr;
 
 /// Each as wanted.
@@ -97,4 +98,36 @@ async fn members_of_a_group_and_players_find_the_publishers_origin() {
     };
     assert_eq!(a.callers().len() + b.callers().len(), 16);
     assert_eq!(streams(&a).len() + streams(&b).len(), 4, "no stream is on both");
+}
+
+#[tokio::test]
+async fn an_origin_that_drops_one_callers_conclusion_is_no_worse_for_the_others() {
+    let (world, origin) = World::with_origin(Manners { loses_conclusions: true, ..Manners::default() }).await;
+    for number in 0..2 {
+        let (_, answer) = world.call(&format!("#!::r=live/s{number},m=publish")).await;
+        assert!(answer.kind >= packet::REFUSED, "{answer:x?}");
+    }
+    assert!(origin.callers().len() >= 2, "asked again");
+    let view = world.ctx.store.origin("a", world.ctx.now()).unwrap();
+    assert_eq!((view.status, view.retry_in), (OriginStatus::Healthy, None));
+}
+
+#[tokio::test]
+async fn a_caller_that_has_given_up_meanwhile_gets_no_flow() {
+    let (world, bad, good) = two(Manners { silent: true, ..Manners::default() }).await;
+    let mut callers = Vec::new();
+    for number in 0..8 {
+        let caller = world.caller().await;
+        let said = caller.conclusion(&format!("#!::r=live/s{number},m=publish")).await;
+        caller.say(&said).await;
+        callers.push(caller);
+    }
+    world::until("all to be settled", || good.callers().len() == 8 && world.ctx.admission.in_progress() == 0).await;
+    let mut waited: Vec<_> = bad.heard().into_iter().map(|(from, _)| from).collect();
+    waited.sort();
+    waited.dedup();
+    assert!(!waited.is_empty());
+    assert_eq!(world.ctx.live.len(), 8 - waited.len());
+    let is_bye = |(_, datagram): &(SocketAddr, Vec<u8>)| packet::kind(datagram) == Some(Kind::Shutdown);
+    world::until("the origin to know", || good.heard().iter().filter(|d| is_bye(d)).count() == waited.len()).await;
 }
