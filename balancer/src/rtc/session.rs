@@ -147,6 +147,13 @@ impl Session {
         }
     }
 
+    /// The flows to the old address stay until they are idle. Its ports are given back: one is there at once for the new
+    /// one, the others come one by one.
+    pub fn move_to(&mut self, media: SocketAddr, way: Option<KernelWay>) {
+        (self.media, self.way) = (media, way);
+        self.slots[0] = Slot::Free;
+    }
+
     /// The old names stay for a while.
     pub fn rename(&mut self, ufrags: Vec<String>, now: Duration) {
         for name in &mut self.names {

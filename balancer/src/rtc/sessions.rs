@@ -94,21 +94,43 @@ impl Sessions {
         Ok(())
     }
 
-    /// ICE has been restarted (RFC 8445 section 9): these are the names from now on. The old ones stay for a while.
-    pub fn rename(&self, resource: &str, ufrags: Vec<String>) -> Result<(), RtcError> {
+    /// ICE has been restarted (RFC 8445 section 9): these are the names from now on. The old ones stay for a while. `media`:
+    /// where the origin wants the media from now on, if it has said so.
+    pub async fn rename(&self, resource: &str, ufrags: Vec<String>, media: Option<SocketAddr>) -> Result<(), RtcError> {
+        let way = match media {
+            Some(media) => self.way(media).await,
+            None => None,
+        };
         let mut table = self.table();
         let id = table.of_resource(resource).ok_or(RtcError::Unknown)?;
         table.rename(id, ufrags, self.now())?;
-        if let Some(session) = table.get_mut(id) {
-            self.write_names(id, session);
+        let Some(session) = table.get_mut(id) else { return Ok(()) };
+        match media.filter(|media| *media != session.media) {
+            Some(media) => {
+                // What was granted is for the old address.
+                self.leave(id, session);
+                session.move_to(media, way);
+                self.enter(id, session);
+            }
+            None => self.write_names(id, session),
         }
         Ok(())
     }
 
     /// The session is over, and with it all its flows. `false`: nobody knows it.
     pub fn end(&self, resource: &str) -> bool {
+        self.end_found(resource, Table::of_resource)
+    }
+
+    /// The same, but not for a session that an earlier process knew: its number is a weak name, and whoever says that it is
+    /// over does not know it.
+    pub fn end_known(&self, resource: &str) -> bool {
+        self.end_found(resource, Table::of_known_resource)
+    }
+
+    fn end_found(&self, resource: &str, find: impl Fn(&Table, &str) -> Option<u32>) -> bool {
         let mut table = self.table();
-        let Some((id, session)) = table.of_resource(resource).and_then(|id| Some((id, table.remove(id)?))) else {
+        let Some((id, session)) = find(&table, resource).and_then(|id| Some((id, table.remove(id)?))) else {
             return false;
         };
         self.finish(id, session, "session over");

@@ -81,7 +81,12 @@ impl Table {
             let number = number(resource);
             self.sessions.get(&number).filter(|session| session.resource.is_none()).map(|_| number)
         };
-        self.by_resource.get(resource).copied().or_else(by_number)
+        self.of_known_resource(resource).or_else(by_number)
+    }
+
+    /// By its resource only: its number may be another's by chance, or by somebody's choice.
+    pub fn of_known_resource(&self, resource: &str) -> Option<u32> {
+        self.by_resource.get(resource).copied()
     }
 
     pub fn named(&self, ufrag: &str) -> Option<u32> {

@@ -214,14 +214,18 @@ async fn the_end_takes_all_flows_with_it() {
 async fn old_names_stay_for_a_while_after_a_restart_of_ice() {
     let world = World::new().await;
     world.register(&["first"], "/whip/1").await;
-    world.sessions.rename("/whip/1", vec!["second".into()]).unwrap();
+    world.sessions.rename("/whip/1", vec!["second".into()], None).await.unwrap();
     let (id, _) = world.connect(["second", "c"], "127.0.0.9:1").unwrap();
     world.answer(id);
     assert!(world.sessions.knows("first") && world.sessions.knows("second"));
     world.sweep_after(OLD_NAME_MAX + Duration::from_secs(1));
     assert!(!world.sessions.knows("first") && world.sessions.knows("second"));
-    assert_eq!(world.sessions.rename("/whip/9", vec!["third".into()]), Err(RtcError::Unknown));
-    assert_eq!(world.sessions.rename("/whip/1", vec!["a:b:c".into()]), Err(RtcError::Ufrag));
+    let moved = "127.0.0.1:8002".parse().unwrap();
+    world.sessions.rename("/whip/1", vec!["moved".into()], Some(moved)).await.unwrap();
+    assert_eq!(world.sessions.admit(["c", "moved"]).unwrap().media, moved);
+    assert!(world.sessions.knows("second"));
+    assert_eq!(world.sessions.rename("/whip/9", vec!["third".into()], None).await, Err(RtcError::Unknown));
+    assert_eq!(world.sessions.rename("/whip/1", vec!["a:b:c".into()], None).await, Err(RtcError::Ufrag));
 }
 
 #[tokio::test]
@@ -257,4 +261,16 @@ async fn sessions_go_with_their_origin_or_stream() {
     world.register(&["ufrag"], "/whip/1").await;
     assert_eq!(world.sessions.end_placed(p.origin, p.generation + 1, None), 0);
     assert_eq!(world.sessions.end_placed(p.origin, p.generation, None), 1);
+}
+
+#[tokio::test]
+async fn who_never_knew_a_session_does_not_end_one_that_is_known_by_its_number_only() {
+    let world = World::new().await;
+    let adopted = world.new_session("cam", &["ufrag"], None).await;
+    world.sessions.register(adopted).await.unwrap();
+    // Its number is made of that.
+    assert!(!world.sessions.end_known("ufrag"));
+    assert!(world.sessions.end("ufrag"));
+    world.register(&["other"], "/whip/1").await;
+    assert!(world.sessions.end_known("/whip/1"));
 }

@@ -19,9 +19,11 @@ use super::failure::Failure;
 use super::origins::Asked;
 use super::subject::{Subject, host};
 use crate::flow::Role;
+use crate::placement::Placement;
 use crate::recognize::StreamKey;
 use crate::recognize::http::{key_of_query, mark, origin_mark};
 use crate::recognize::sdp::{self, Advertised, SdpError};
+use crate::rtc::RtcError;
 use answer::{Description, Form, Read};
 use balancer_common::abi::{Reason, ServiceKind};
 use http::header::{ACCEPT_ENCODING, ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue, LOCATION};
@@ -181,9 +183,9 @@ impl Exchange<'_> {
         };
         let (placed, Asked { response, .. }) = self.carry(request, &way).await?;
         let (status, id) = (response.status(), &placed.placement.origin_id);
-        let is_over = status.is_success() || matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE);
-        if method == Method::DELETE && is_over {
-            session::end(&self.proxy.rtc, id, said.uri.path(), said.uri.query());
+        let was_known = status.is_success() || status == StatusCode::GONE;
+        if method == Method::DELETE && (was_known || status == StatusCode::NOT_FOUND) {
+            session::end(&self.proxy.rtc, id, (said.uri.path(), said.uri.query()), was_known);
         }
         if method != Method::PATCH || status != StatusCode::OK {
             return Ok(self.heard(response));
@@ -193,16 +195,36 @@ impl Exchange<'_> {
             Read::Other(response) => return Ok(self.heard(response)),
         };
         let to = addresses::advertised(&self.proxy.settings, self.client.via.vip.ip()).ok_or(Failure::NoRtc)?;
-        let media =
-            self.place_of(&placed.placement).media_again(&sdp::read(&description.text).map_err(Unusable::from)?)?;
-        let to = near(to, &media);
-        if let Some(key) = key.map(Arc::new) {
-            let resource = location::resource(said.uri.path(), said.uri.query());
-            let (sessions, placement) = (&self.proxy.rtc, &placed.placement);
-            Owner { sessions, placement, key: &key, role, resource: Some(&resource) }.rename(media).await?;
-        }
+        let answer = sdp::read(&description.text).map_err(Unusable::from)?;
+        let resource = location::resource(said.uri.path(), said.uri.query());
+        let (sessions, placement) = (&self.proxy.rtc, &placed.placement);
+        let key = key.map(Arc::new);
+        let owner = key.as_ref().map(|key| Owner { sessions, placement, key, role, resource: Some(&resource) });
+        let to = near(to, &self.renamed(owner, &answer, placement).await?);
         let text = sdp::rewrite(&description.text, &to);
         Ok(self.heard(description.with(text)))
+    }
+
+    /// ICE was restarted. Where the media are if the answer says so, or if nobody knew the session.
+    async fn renamed(
+        &self,
+        owner: Option<Owner<'_>>,
+        answer: &sdp::Answer,
+        placement: &Placement,
+    ) -> Result<Vec<Media>, Failure> {
+        // It need not repeat what has not changed (RFC 9725 section 4.3.3).
+        let is_silent = answer.transports.iter().all(|transport| transport.candidates.is_empty());
+        if let Some(owner) = owner.as_ref().filter(|_| is_silent && !answer.transports.is_empty()) {
+            match owner.rename_only(answer).await {
+                Err(RtcError::Unknown) => {}
+                result => return Ok(result.map(|()| Vec::new())?),
+            }
+        }
+        let media = self.place_of(placement).media_again(answer)?;
+        if let Some(owner) = owner {
+            owner.rename(media.clone()).await?;
+        }
+        Ok(media)
     }
 
     /// The request for the origin, and what has to be known of it afterwards.
@@ -219,7 +241,7 @@ impl Exchange<'_> {
         (request, Said { base, uri })
     }
 
-    fn place_of<'a>(&'a self, placement: &'a crate::placement::Placement) -> Place<'a> {
+    fn place_of<'a>(&'a self, placement: &'a Placement) -> Place<'a> {
         let (settings, store) = (&*self.proxy.settings, &*self.proxy.store);
         Place { settings, store, placement, vip: self.client.via.vip.ip(), now: self.proxy.clock.now() }
     }

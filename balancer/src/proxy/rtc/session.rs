@@ -26,7 +26,7 @@ pub struct Place<'a> {
 }
 
 /// Names that share one address: everything that is bundled, or all of an origin that has one port.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Media {
     pub address: SocketAddr,
     pub ufrags: Vec<String>,
@@ -107,11 +107,18 @@ impl Owner<'_> {
         Ok(())
     }
 
+    /// ICE was restarted, and nothing is said of the media: they are where they were. [`RtcError::Unknown`]: nobody here
+    /// knows where.
+    pub async fn rename_only(&self, answer: &Answer) -> Result<(), RtcError> {
+        let ufrags = answer.transports.iter().map(|transport| transport.ufrag.clone()).collect();
+        self.sessions.rename(&self.name(0).unwrap_or_default(), ufrags, None).await
+    }
+
     /// ICE was restarted. Whoever has not seen the session begin learns of it now.
     pub async fn rename(&self, media: Vec<Media>) -> Result<(), RtcError> {
         for (nth, media) in media.into_iter().enumerate() {
             let name = self.name(nth).unwrap_or_default();
-            match self.sessions.rename(&name, media.ufrags.clone()) {
+            match self.sessions.rename(&name, media.ufrags.clone(), Some(media.address)).await {
                 Err(RtcError::Unknown) => self.add(nth, media).await?,
                 result => result?,
             }
@@ -131,11 +138,12 @@ impl Owner<'_> {
     }
 }
 
-/// The origin has ended it, or knows nothing of it.
-pub fn end(sessions: &Sessions, origin: &str, path: &str, query: Option<&str>) {
+/// The origin has ended it, or knows nothing of it: then it says less of a session that we know by its number only.
+pub fn end(sessions: &Sessions, origin: &str, (path, query): (&str, Option<&str>), was_known: bool) {
     let resource = resource(path, query);
+    let ends = |name: &str| if was_known { sessions.end(name) } else { sessions.end_known(name) };
     let mut nth = 0;
-    while sessions.end(&name_of(origin, &resource, nth)) {
+    while ends(&name_of(origin, &resource, nth)) {
         nth += 1;
     }
 }

@@ -50,6 +50,27 @@ async fn a_restart_of_ice_adds_a_name() {
 }
 
 #[tokio::test]
+async fn a_restart_that_says_nothing_of_the_media_leaves_them_where_they_are() {
+    let answer = |request: &str| match request.split(' ').next().unwrap() {
+        "POST" => created("x", "/s/1", &sdp("abcd", &[HOST])),
+        _ => {
+            let fragment = "a=ice-ufrag:abcdnew\r\na=ice-pwd:y\r\n";
+            let head = "HTTP/1.1 200 OK\r\nContent-Type: application/trickle-ice-sdpfrag\r\n";
+            format!("{head}Content-Length: {}\r\n\r\n{fragment}", fragment.len()).into_bytes()
+        }
+    };
+    let (world, origin) = saying(answer).await;
+    let offered = ask(&world, WHIP, "v=0").await;
+    let heard = ask(&world, &format!("PATCH {}", offered.location()), "restart").await;
+    assert_eq!((heard.status, heard.body.as_str()), (200, "a=ice-ufrag:abcdnew\r\na=ice-pwd:y\r\n"));
+    assert!(world.proxy.rtc.knows("abcdnew") && world.proxy.rtc.len() == 1);
+    // A balancer that has not seen it begin cannot know where.
+    let other = World::of(settings());
+    other.add("o1", origin.address).await;
+    assert_eq!(ask(&other, &format!("PATCH {}", offered.location()), "restart").await.status, 502);
+}
+
+#[tokio::test]
 async fn a_session_ends_when_its_origin_says_so() {
     for (said, left) in
         [("200 OK", 0), ("204 No Content", 0), ("404 Not Found", 0), ("410 Gone", 0), ("403 No", 1), ("500 No", 1)]
