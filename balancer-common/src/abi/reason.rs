@@ -296,6 +296,8 @@ reasons! {
     LimitRtcStray = 192, Limit, "rtc_stray";
     /// More names of WebRTC sessions than the `ICE` map can hold: the offer was refused.
     LimitRtcSessions = 193, Limit, "rtc_sessions";
+    /// A client address has offered more sessions of WebRTC than it has begun: answered with 503. Does its UDP reach us?
+    LimitRtcUnconfirmed = 194, Limit, "rtc_unconfirmed";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

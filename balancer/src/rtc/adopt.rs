@@ -44,6 +44,7 @@ impl Sessions {
             };
             session.expires_at = self.now() + if flows.is_empty() { left } else { LINGER };
             session.flows = flows;
+            session.is_confirmed = true;
             session.slots = self.slots(offload, id, &session);
             let is_alone = session.flows.is_empty();
             self.count_as_flow(&mut session, is_alone);
@@ -75,6 +76,7 @@ impl Sessions {
             role: if publishes { Role::Publish } else { Role::Play },
             placement,
             media,
+            client: None,
             resource: None,
         };
         let mut session = Session::new(new, self.now());

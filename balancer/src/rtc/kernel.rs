@@ -1,6 +1,6 @@
 //! What the kernel is told of a session: an entry of `ICE` for each name, and the ports that it may take.
 
-use super::session::{Session, Slot};
+use super::session::{Session, Slot, UNCONFIRMED_PORTS};
 use super::sessions::Sessions;
 use crate::flow::{Protocol, Role};
 use crate::offload::{Offload, kernel_now};
@@ -10,14 +10,20 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 impl Sessions {
-    /// Fills every slot that is not empty and writes every name: from now on the kernel makes the flows.
+    /// Grants ports and writes every name: from now on the kernel makes the flows.
     pub(super) fn enter(&self, id: u32, session: &mut Session) {
-        for slot in 0..session.slots.len() {
+        self.fill_free(id, session);
+        self.write_names(id, session);
+    }
+
+    /// Fills every slot that is free, but not all of a session of which nothing has come yet.
+    pub(super) fn fill_free(&self, id: u32, session: &mut Session) {
+        let slots = if session.is_confirmed { session.slots.len() } else { UNCONFIRMED_PORTS };
+        for slot in 0..slots {
             if matches!(session.slots[slot], Slot::Free) {
                 self.fill(id, session, slot);
             }
         }
-        self.write_names(id, session);
     }
 
     /// One more flow may be made.

@@ -19,7 +19,7 @@ pub use sessions::{Admitted, Parts, Refused, Sessions};
 use crate::flow::Role;
 use crate::placement::Placement;
 use crate::recognize::StreamKey;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// What an origin and a client have agreed on.
@@ -32,6 +32,8 @@ pub struct NewSession {
     pub placement: Placement,
     /// Where the origin wants the media.
     pub media: SocketAddr,
+    /// Who made the offer; `None`: an earlier process heard it.
+    pub client: Option<IpAddr>,
     /// By what it is renamed and ended: path and query of the origin's `Location`. Two origins may name theirs alike:
     /// then the last that was registered has the name.
     pub resource: Option<String>,
@@ -46,6 +48,8 @@ pub enum RtcError {
     Taken,
     #[error("the balancer knows {0} sessions already, which is all it has room for")]
     Full(usize),
+    #[error("{0} sessions that were offered from the same address wait for their first packet")]
+    Unconfirmed(usize),
     #[error("no session has this resource: it ended, or an earlier process knew it")]
     Unknown,
     #[error("the session's origin is gone")]

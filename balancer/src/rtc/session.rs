@@ -17,6 +17,10 @@ use std::time::Duration;
 
 /// From the answer to the client's first request.
 pub const UNCONFIRMED_MAX: Duration = Duration::from_secs(60);
+/// Of one address, which may be that of many clients. Nobody else's sessions lack ports for theirs.
+pub const UNCONFIRMED_PER_CLIENT_MAX: usize = 128;
+/// Ports that a session holds before its first flow: an offer costs its sender nothing.
+pub const UNCONFIRMED_PORTS: usize = 2;
 /// After the last flow: a client that comes back has its session still.
 pub const LINGER: Duration = Duration::from_secs(30);
 /// For requests that were under way when ICE was restarted.
@@ -41,6 +45,10 @@ pub struct Session {
     pub slots: [Slot; PORT_SLOTS as usize],
     pub flows: Vec<Member>,
     pub expires_at: Duration,
+    /// Who made the offer, until there is a flow.
+    pub waits_for: Option<IpAddr>,
+    /// It has or had a flow.
+    pub is_confirmed: bool,
     /// It is counted as a flow of its stream's, since it has none.
     pub is_counted: bool,
     warned_at: Option<Duration>,
@@ -87,7 +95,7 @@ impl Member {
 
 impl Session {
     pub fn new(new: NewSession, now: Duration) -> Self {
-        let NewSession { ufrags, key, role, placement, media, resource } = new;
+        let NewSession { ufrags, key, role, placement, media, client, resource } = new;
         Self {
             key,
             role,
@@ -99,6 +107,8 @@ impl Session {
             slots: std::array::from_fn(|_| Slot::Free),
             flows: Vec::new(),
             expires_at: now + UNCONFIRMED_MAX,
+            waits_for: client,
+            is_confirmed: false,
             is_counted: false,
             warned_at: None,
         }
@@ -117,6 +127,7 @@ impl Session {
     pub fn join(&mut self, member: Member, now: Duration) -> Option<SocketAddr> {
         let before = self.flows.last().map(Member::client).filter(|before| *before != member.client());
         self.flows.push(member);
+        self.waits_for = None;
         self.expires_at = now + LINGER;
         before
     }

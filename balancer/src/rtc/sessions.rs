@@ -79,8 +79,10 @@ impl Sessions {
         }
         let mut table = self.table();
         let added = table.add(new, self.now());
-        if let Err(RtcError::Full(_)) = added {
-            self.parts.counters.count(Reason::LimitRtcSessions);
+        match added {
+            Err(RtcError::Full(_)) => self.parts.counters.count(Reason::LimitRtcSessions),
+            Err(RtcError::Unconfirmed(_)) => self.parts.counters.count(Reason::LimitRtcUnconfirmed),
+            _ => {}
         }
         let (id, replaced) = added?;
         for (id, session) in replaced {
@@ -212,7 +214,7 @@ impl Sessions {
     pub fn opened(&self, id: u32, member: Member) {
         let mut table = self.table();
         match table.get_mut(id) {
-            Some(session) => self.join(session, member),
+            Some(session) => self.join(id, session, member),
             // It ended in between.
             None => self.parts.live.end_all([(member.id, member.key)].into_iter(), "session over"),
         }
@@ -249,7 +251,7 @@ impl Sessions {
         let record = self.record(session, client, &half);
         let id = self.parts.live.joined(record, client, origin, Some(port));
         info!(client = %client.addresses().0, origin = %session.placement.origin_id, "in the kernel");
-        self.join(session, Member { id, key: client });
+        self.join(half.splice.seq_delta, session, Member { id, key: client });
     }
 
     fn record(&self, session: &Session, client: FlowKey, half: &Half) -> FlowRecord {
@@ -277,7 +279,10 @@ impl Sessions {
         }
     }
 
-    fn join(&self, session: &mut Session, member: Member) {
+    fn join(&self, number: u32, session: &mut Session, member: Member) {
+        if !std::mem::replace(&mut session.is_confirmed, true) {
+            self.fill_free(number, session);
+        }
         if let Some(old) = session.join(member, self.now()) {
             self.parts.counters.count(Reason::LimitRtcMigrations);
             let (stream, new) = (session.placement.stream, member.client());

@@ -1,6 +1,6 @@
 //! The sessions by number, by name and by resource. Pure.
 
-use super::session::Session;
+use super::session::{Session, UNCONFIRMED_PER_CLIENT_MAX};
 use super::{NewSession, RtcError};
 use balancer_common::abi::capacity;
 use std::collections::HashMap;
@@ -26,6 +26,12 @@ impl Table {
         check(&new.ufrags)?;
         if self.by_name.len() + new.ufrags.len() > NAMES_MAX {
             return Err(RtcError::Full(NAMES_MAX));
+        }
+        if let Some(client) = new.client {
+            let waiting = self.sessions.values().filter(|session| session.waits_for == Some(client)).count();
+            if waiting >= UNCONFIRMED_PER_CLIENT_MAX {
+                return Err(RtcError::Unconfirmed(waiting));
+            }
         }
         let mut replaced = Vec::new();
         for ufrag in &new.ufrags {

@@ -1,6 +1,8 @@
 //! Sessions without a kernel: names, limits, ends. With one: `tests/ice.rs`.
 
-use super::session::{FLOWS_MAX, LINGER, OLD_NAME_MAX, UNANSWERED_MAX, UNCONFIRMED_MAX};
+use super::session::{
+    FLOWS_MAX, LINGER, OLD_NAME_MAX, UNANSWERED_MAX, UNCONFIRMED_MAX, UNCONFIRMED_PER_CLIENT_MAX as WAITING_MAX,
+};
 use super::{Member, NewSession, Refused, RtcError, Sessions};
 use crate::config::Policy;
 use crate::counters::Counters;
@@ -14,6 +16,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 const VIP: &str = "127.0.0.1:8000";
+const CLIENT: &str = "127.0.0.9";
 const MEDIA: &str = "127.0.0.1:8001";
 
 struct World {
@@ -64,6 +67,7 @@ impl World {
             role: Role::Publish,
             media: MEDIA.parse().unwrap(),
             placement,
+            client: Some(CLIENT.parse().unwrap()),
             resource: resource.map(str::to_owned),
         }
     }
@@ -273,4 +277,20 @@ async fn who_never_knew_a_session_does_not_end_one_that_is_known_by_its_number_o
     assert!(world.sessions.end("ufrag"));
     world.register(&["other"], "/whip/1").await;
     assert!(world.sessions.end_known("/whip/1"));
+}
+
+#[tokio::test]
+async fn an_address_that_begins_none_of_its_sessions_gets_no_more() {
+    let world = World::new().await;
+    for number in 0..WAITING_MAX {
+        world.register(&[&format!("name{number}")], &format!("/whip/{number}")).await;
+    }
+    let more = || async { world.new_session("cam", &["more"], None).await };
+    assert_eq!(world.sessions.register(more().await).await, Err(RtcError::Unconfirmed(WAITING_MAX)));
+    assert_eq!(world.counters.get(Reason::LimitRtcUnconfirmed), 1);
+    let other = NewSession { client: Some("127.0.0.8".parse().unwrap()), ..more().await };
+    world.sessions.register(other).await.unwrap();
+    world.connect(["name0", "c"], "127.0.0.9:1").unwrap();
+    let again = world.new_session("cam", &["again"], None).await;
+    world.sessions.register(again).await.unwrap();
 }

@@ -150,7 +150,8 @@ impl Exchange<'_> {
         let media = place.media(&sdp::read(&description.text).map_err(Unusable::from)?)?;
         let to = near(to, &media);
         let resource = location.as_ref().map(|location| location.resource.as_str());
-        let owner = Owner { sessions: &self.proxy.rtc, placement: &placed.placement, key: &key, role, resource };
+        let (sessions, placement, client) = (&self.proxy.rtc, &placed.placement, self.client.via.client.ip());
+        let owner = Owner { sessions, placement, key: &key, role, client, resource };
         owner.register(media).await?;
         debug!(client = %self.client.via.client, %origin, stream = ?key, "a session of WebRTC");
         if let Some(url) = location.and_then(|location| HeaderValue::from_str(&location.url).ok()) {
@@ -199,7 +200,8 @@ impl Exchange<'_> {
         let resource = location::resource(said.uri.path(), said.uri.query());
         let (sessions, placement) = (&self.proxy.rtc, &placed.placement);
         let key = key.map(Arc::new);
-        let owner = key.as_ref().map(|key| Owner { sessions, placement, key, role, resource: Some(&resource) });
+        let client = self.client.via.client.ip();
+        let owner = key.as_ref().map(|key| Owner { sessions, placement, key, role, client, resource: Some(&resource) });
         let to = near(to, &self.renamed(owner, &answer, placement).await?);
         let text = sdp::rewrite(&description.text, &to);
         Ok(self.heard(description.with(text)))

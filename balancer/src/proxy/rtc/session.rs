@@ -95,6 +95,8 @@ pub struct Owner<'a> {
     pub placement: &'a Placement,
     pub key: &'a Arc<StreamKey>,
     pub role: Role,
+    /// Who made the offer.
+    pub client: IpAddr,
     /// `None`: nobody will ask for it again.
     pub resource: Option<&'a str>,
 }
@@ -129,7 +131,8 @@ impl Owner<'_> {
     async fn add(&self, nth: usize, media: Media) -> Result<(), RtcError> {
         let (key, placement) = (self.key.clone(), self.placement.clone());
         let Media { address, ufrags } = media;
-        let new = NewSession { ufrags, key, role: self.role, placement, media: address, resource: self.name(nth) };
+        let (role, client, resource) = (self.role, Some(self.client), self.name(nth));
+        let new = NewSession { ufrags, key, role, placement, media: address, client, resource };
         self.sessions.register(new).await
     }
 

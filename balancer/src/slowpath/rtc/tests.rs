@@ -38,7 +38,8 @@ async fn session(ctx: &Arc<Context>, media: SocketAddr, ufrag: &str) {
     };
     let key = Arc::new("__defaultVhost__/live/cam".parse().unwrap());
     let (ufrags, resource) = (vec![ufrag.to_owned()], Some("/whip/1".to_owned()));
-    ctx.rtc.register(NewSession { ufrags, key, role: Role::Publish, placement, media, resource }).await.unwrap();
+    let (role, client) = (Role::Publish, None);
+    ctx.rtc.register(NewSession { ufrags, key, role, placement, media, client, resource }).await.unwrap();
 }
 
 async fn counted(ctx: &Context, reason: Reason, count: u64) {
