@@ -178,6 +178,22 @@ fn a_caller_that_falls_silent_is_forgotten() {
 }
 
 #[test]
+fn a_caller_that_speaks_to_nobody_is_forgotten_too() {
+    if !met(NEEDS) {
+        return;
+    }
+    both_ways(Plot::default, |plot| {
+        let scene = plot.srt_lite(|_| SrtManners { says_nothing_more: true, ..SrtManners::default() }).build().unwrap();
+        let caller = caller(&scene, PUBLISH);
+        wait_until("the flow to end", SOON, || {
+            caller.send_control(Kind::KeepAlive).unwrap();
+            scene.balancer.flows().unwrap().is_empty()
+        })
+        .unwrap();
+    });
+}
+
+#[test]
 fn when_its_origin_is_gone_the_client_is_told_at_once() {
     if !met(NEEDS) {
         return;

@@ -30,6 +30,8 @@ pub struct SrtManners {
     pub refuses: Option<u32>,
     /// Answers an induction, and not the conclusion.
     pub loses_conclusions: bool,
+    /// After its conclusion. Others answer keep-alives with their own.
+    pub says_nothing_more: bool,
 }
 
 /// A datagram as it came.
@@ -177,6 +179,9 @@ impl Server {
                 };
                 peer.data += u64::from(kind == Kind::Data);
                 peer.shutdowns += u64::from(kind == Kind::Shutdown);
+                if kind == Kind::KeepAlive && !self.manners.says_nothing_more {
+                    let _ = self.socket.send_to(&packet::control(Kind::KeepAlive, peer.theirs), from);
+                }
             }
             None => {}
         }
