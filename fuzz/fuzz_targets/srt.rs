@@ -88,10 +88,9 @@ fuzz_target!(|input: &[u8]| {
         }
         kind::WAVEAHAND => assert_eq!((verdict, reason), (Verdict::Tx, Reason::SrtRendezvous)),
         // One in 2^30 is guessed, and four minutes are tried.
-        kind::CONCLUSION => assert!(matches!(
-            reason,
-            Reason::SrtBadCookie | Reason::SrtStaleCookie | Reason::SrtConclusion
-        )),
+        kind::CONCLUSION => {
+            assert!(matches!(reason, Reason::SrtBadCookie | Reason::SrtStaleCookie | Reason::SrtConclusion))
+        }
         _ => assert_eq!(reason, Reason::SrtMalformed),
     }
 });
