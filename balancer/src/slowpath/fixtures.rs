@@ -5,48 +5,20 @@ use super::{Admission, Context, PortPool, Srt};
 use crate::auth::Authorizer;
 use crate::config::{Listen, Policy, Settings};
 use crate::counters::Counters;
-use crate::flow::FlowRecord;
 use crate::live::Live;
 use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Endpoints, Lease, Name, OriginSpec};
 use crate::rtc::Sessions;
 use crate::store::{Clock, Store, StoreSettings};
-use crate::telemetry::{Facts, Forwarded, InterfaceStatus, MapUsage, Telemetry};
-use balancer_common::abi::{Reason, ReasonCount, ServiceKind};
+use crate::telemetry::Telemetry;
+use crate::telemetry::fixtures::NoFacts;
+use balancer_common::abi::ServiceKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::watch;
-
-struct NoFacts;
-
-impl Facts for NoFacts {
-    fn flows(&self) -> Vec<FlowRecord> {
-        vec![]
-    }
-
-    fn reasons(&self) -> Vec<(Reason, ReasonCount)> {
-        vec![]
-    }
-
-    fn relayed(&self) -> Forwarded {
-        Forwarded::default()
-    }
-
-    fn interfaces(&self) -> Vec<InterfaceStatus> {
-        vec![]
-    }
-
-    fn map_usage(&self) -> Vec<MapUsage> {
-        vec![]
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
-    }
-}
 
 /// Ports of its own for each, since they are all on one host.
 const PORTS_EACH: u16 = 64;

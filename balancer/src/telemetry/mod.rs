@@ -5,6 +5,8 @@
 
 mod collector;
 mod facts;
+#[cfg(test)]
+pub mod fixtures;
 mod http;
 #[cfg(test)]
 mod tests;

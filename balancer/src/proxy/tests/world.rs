@@ -3,15 +3,15 @@
 use crate::auth::Authorizer;
 use crate::config::{Policy, Settings};
 use crate::counters::Counters;
-use crate::flow::FlowRecord;
 use crate::live::Live;
 use crate::proxy::{Client, Handback, Intake, Judge, Proxy, Refused};
 use crate::recognize::http::{Head, Intent, Via, intent};
 use crate::registry::{Admission, Endpoints, Lease, Name, OriginSpec};
 use crate::rtc::Sessions;
 use crate::store::{Clock, Store, StoreSettings};
-use crate::telemetry::{Facts, Form, Forwarded, InterfaceStatus, MapUsage, Telemetry};
-use balancer_common::abi::{Reason, ReasonCount, ServiceKind};
+use crate::telemetry::fixtures::NoFacts;
+use crate::telemetry::{Form, Telemetry};
+use balancer_common::abi::ServiceKind;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -25,34 +25,6 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub struct World {
     pub proxy: Arc<Proxy>,
-}
-
-struct NoFacts;
-
-impl Facts for NoFacts {
-    fn flows(&self) -> Vec<FlowRecord> {
-        vec![]
-    }
-
-    fn reasons(&self) -> Vec<(Reason, ReasonCount)> {
-        vec![]
-    }
-
-    fn relayed(&self) -> Forwarded {
-        Forwarded::default()
-    }
-
-    fn interfaces(&self) -> Vec<InterfaceStatus> {
-        vec![]
-    }
-
-    fn map_usage(&self) -> Vec<MapUsage> {
-        vec![]
-    }
-
-    fn ready(&self) -> Result<(), String> {
-        Ok(())
-    }
 }
 
 impl World {
