@@ -20,6 +20,8 @@ pub enum ReasonKind {
     Splice,
     /// A limit was reached (counted by the control plane).
     Limit,
+    /// What several balancers do together (counted by the control plane).
+    Cluster,
 }
 
 /// Value of `REASONS`, per CPU: frames and their bytes, Ethernet header included.
@@ -131,6 +133,8 @@ reasons! {
     NotOurs = 38, Pass, "not_ours";
     /// ICMP that is not about a spliced flow.
     IcmpOther = 39, Pass, "icmp_other";
+    /// A packet of a flow that no balancer knows (any more): left to the stack, which refuses it.
+    Nobodys = 40, Pass, "nobodys";
 
     /// A SYN on a live spliced flow: never forwarded into the origin's listener.
     SynOnLiveFlow = 64, Drop, "syn_on_live_flow";
@@ -159,6 +163,8 @@ reasons! {
     StunMalformed = 75, Drop, "stun_malformed";
     /// UDP over IPv6 without a checksum (RFC 8200 section 8.1).
     UdpNoChecksum = 76, Drop, "udp_no_checksum";
+    /// A packet of a flow that may be another balancer's, while the store is asked; its sender sends it again.
+    Asked = 77, Drop, "asked";
 
     /// A stream nobody served was placed on the least loaded origin.
     PlacedLeastLoad = 96, Placement, "least_load";
@@ -200,6 +206,18 @@ reasons! {
     RtcOutside = 114, Placement, "rtc_outside";
     /// An origin's answer wants RTCP on a port of its own: switch rtcp-mux on there.
     RtcApart = 115, Placement, "rtc_apart";
+    /// Another balancer had placed the stream in the same moment.
+    PlacedElsewhere = 116, Placement, "elsewhere";
+    /// The store was not reached: placed by rendezvous hashing, as every balancer would.
+    PlacedAlone = 117, Placement, "alone";
+    /// A viewer was sent to a copy of the stream: another origin, or an edge, that has it too.
+    PlacedCopy = 118, Placement, "copy";
+    /// The stream is published already, and `second_publisher` says that the second one is refused.
+    PublisherRefused = 119, Placement, "publisher_refused";
+    /// A second publisher has taken the stream over, as `second_publisher` says: the first one was reset.
+    PublisherReplaced = 120, Placement, "publisher_replaced";
+    /// A stream's publisher has died: its viewers were moved to the backup's origin.
+    BackupTakesOver = 121, Placement, "backup";
 
     /// Spliced before the trigger was sent on: no byte of media passed user space.
     SplicedArmed = 128, Splice, "armed";
@@ -298,6 +316,41 @@ reasons! {
     LimitRtcSessions = 193, Limit, "rtc_sessions";
     /// A client address has offered more sessions of WebRTC than it has begun: answered with 503. Does its UDP reach us?
     LimitRtcUnconfirmed = 194, Limit, "rtc_unconfirmed";
+    /// More packets of unknown flows than the store is asked about: their senders send them again.
+    LimitQuestionsOfFlows = 195, Limit, "flow_questions";
+    /// More flows began and ended than could be written to the store: another balancer cannot carry all of them on.
+    LimitFlowRecords = 196, Limit, "flow_records";
+
+    /// The store did not answer within its deadline: is it overloaded, or far away?
+    StoreLate = 208, Cluster, "store_late";
+    /// The store could not be reached, or broke off: see the log for its address and the error.
+    StoreDown = 209, Cluster, "store_down";
+    /// The store refused: no rights, no memory, or read-only. See the log for its words.
+    StoreRefused = 210, Cluster, "store_refused";
+    /// A record that is none of ours, or says what it must not: ignored. Who else writes under our prefix?
+    RecordForeign = 211, Cluster, "record_foreign";
+    /// A record in the format of another version: ignored. Upgrade the older balancers.
+    RecordFormat = 212, Cluster, "record_format";
+    /// Two balancers wrote the same record at once; this one began anew with what the other had written.
+    RecordRaced = 213, Cluster, "record_raced";
+    /// A record that should be there was not (emptied store, lost push, lost write): written or read again.
+    RecordRepaired = 214, Cluster, "record_repaired";
+    /// A stream was placed differently while the store was away; this balancer's flows of it gave way.
+    ConflictLost = 215, Cluster, "conflict_lost";
+    /// The same, and the other balancers' gave way.
+    ConflictWon = 216, Cluster, "conflict_won";
+    /// A flow of another balancer was carried on.
+    FlowTaken = 217, Cluster, "flow_taken";
+    /// A flow of another balancer whose packets come here too: forwarded as a guest.
+    FlowGuest = 218, Cluster, "flow_guest";
+    /// A flow of another balancer that could not be carried on: its origin, its stream or its way is not known here.
+    FlowNotTaken = 219, Cluster, "flow_not_taken";
+    /// The store was asked for a flow and does not know it.
+    FlowNotFound = 220, Cluster, "flow_not_found";
+    /// Another balancer has not been heard for its time: what it carried is free to be taken.
+    PeerLost = 221, Cluster, "peer_lost";
+    /// Two balancers have an address and ports towards origins in common, or one id: give each its own.
+    PeerCollision = 222, Cluster, "peer_collision";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

@@ -209,6 +209,7 @@ const fn kind_of(reason: Reason) -> &'static str {
         ReasonKind::Placement => "placement",
         ReasonKind::Splice => "splice",
         ReasonKind::Limit => "limit",
+        ReasonKind::Cluster => "cluster",
     }
 }
 

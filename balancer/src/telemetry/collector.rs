@@ -81,7 +81,7 @@ impl Scrape {
     /// One family for each kind of reason; every reason is there from the start, at 0.
     fn reasons(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let kernel = self.facts.reasons();
-        let families: [(ReasonKind, &'static str, Declaration); 7] = [
+        let families: [(ReasonKind, &'static str, Declaration); 8] = [
             (ReasonKind::Upcall, "reason", ("upcalls", "Packets handed to the slow path", None)),
             (ReasonKind::Drop, "reason", ("drops", "Packets dropped by the fast path", None)),
             (ReasonKind::Pass, "reason", ("passes", "Packets of others left to the host's stack", None)),
@@ -89,6 +89,7 @@ impl Scrape {
             (ReasonKind::Splice, "result", ("splices", "Hand-overs to the kernel, by how they ended", None)),
             (ReasonKind::Placement, "reason", ("placements", "Streams placed on origins, by why there", None)),
             (ReasonKind::Limit, "reason", ("limits", "Times that a limit was reached", None)),
+            (ReasonKind::Cluster, "reason", ("cluster", "What several balancers did together", None)),
         ];
         for (kind, label, declaration) in families {
             let all = Reason::ALL.iter().filter(|r| r.kind() == kind);
