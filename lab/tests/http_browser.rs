@@ -19,7 +19,8 @@ fn chromium_plays_hls_through_the_vip() {
     std::fs::write(folder.join("player.html"), PLAYER).unwrap();
     std::fs::write(folder.join("hls.js"), HLS_JS).unwrap();
     let environment = ("PROXY_STATIC_FILES".to_owned(), folder.display().to_string());
-    let plot = Plot::default().origins(2).nginx().settings(|settings| settings.environment.push(environment));
+    let plot =
+        Plot::default().origins(2).nginx().settings(move |settings| settings.environment.push(environment.clone()));
     let scene = plot.build().unwrap();
     let (host, directory) = (&scene.dc.clients[0], scene.dc.directory());
     let clip = Clip::make(directory).unwrap();

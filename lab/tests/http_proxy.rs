@@ -359,7 +359,7 @@ fn a_folder_of_players_is_served_and_nothing_beside_it() {
     }
     let environment = ("PROXY_STATIC_FILES".to_owned(), folder.join("www").display().to_string());
     let plot = Plot::default().web(WebManners::default());
-    let scene = plot.settings(|settings| settings.environment.push(environment)).build().unwrap();
+    let scene = plot.settings(move |settings| settings.environment.push(environment.clone())).build().unwrap();
     let home = get(&scene, "/");
     assert_eq!(home.text(), "<!doctype html>home", "{:?}", home.head);
     assert!(home.head.header("content-type").is_some_and(|kind| kind.starts_with("text/html")), "{:?}", home.head);
