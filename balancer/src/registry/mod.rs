@@ -6,6 +6,7 @@ mod health;
 mod origin;
 mod origins;
 mod registration;
+mod shared;
 mod slots;
 mod streams;
 #[cfg(test)]
@@ -21,9 +22,10 @@ pub use registration::{
     Capacity, Incarnation, LEASE_MAX, Lease, Name, NameError, OriginRole, OriginSpec, SrsRegistration, WEIGHT_DEFAULT,
     WEIGHTS,
 };
+pub use shared::{Applied, SharedOrigin};
 pub use slots::{DesiredOrigin, ORIGINS_MAX};
 pub use streams::{
-    CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed, FlowTicket, LINGER, Mapping, Reset, STREAMS_MAX, Stream, StreamChange,
-    Streams, StreamsFull, VIEWER_LEASE,
+    CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed, Elsewhere, FlowTicket, LINGER, Mapping, Reset, STREAMS_MAX, Stream,
+    StreamChange, Streams, StreamsFull, VIEWER_LEASE,
 };
 pub use whose::{Caller, NotWhose};

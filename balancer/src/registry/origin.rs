@@ -67,6 +67,8 @@ pub struct Origin {
     /// `None`: never.
     pub expires_at: Option<Duration>,
     pub draining: Option<Draining>,
+    /// Which run of it this is, where several balancers share it; 0: they do not.
+    pub epoch: u64,
     pub health: Health,
     pub load: Load,
     /// Runs that a newer one has replaced.
@@ -97,6 +99,7 @@ impl Origin {
             lease: Lease::Default,
             expires_at: None,
             draining: None,
+            epoch: 0,
             health: Health::default(),
             load: Load::default(),
             superseded: VecDeque::new(),
@@ -149,7 +152,7 @@ impl Origin {
         spec.incarnation.as_ref().is_some_and(|i| self.run(i))
     }
 
-    fn run(&mut self, incarnation: &Incarnation) -> bool {
+    pub(super) fn run(&mut self, incarnation: &Incarnation) -> bool {
         if self.incarnation.as_ref() == Some(incarnation) {
             return false;
         }

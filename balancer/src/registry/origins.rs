@@ -179,6 +179,14 @@ impl Registry {
         }
     }
 
+    pub(super) fn admission(&self) -> &Admission {
+        &self.admission
+    }
+
+    pub(super) fn default_ttl(&self) -> Duration {
+        self.default_ttl
+    }
+
     fn is_default(&self, index: u16) -> bool {
         self.slots.get(index).is_some_and(|o| o.source == Source::Default)
     }

@@ -7,16 +7,20 @@
 mod claims;
 mod group;
 mod names;
+mod shared;
+mod stream;
 
 pub use claims::{CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed};
+pub use shared::Elsewhere;
+pub use stream::Stream;
 
 use crate::flow::{Protocol, Role};
 use crate::placement::Rate;
 use crate::recognize::StreamKey;
 use balancer_common::abi::capacity;
-use claims::Claim;
 use group::Group;
 use names::Names;
+use shared::Touched;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,51 +81,6 @@ impl Mapping {
     }
 }
 
-#[derive(Clone, Debug)]
-pub struct Stream {
-    pub key: Arc<StreamKey>,
-    pub index: u32,
-    pub mapping: Option<Mapping>,
-    pub rate: Rate,
-    groups: Vec<Group>,
-    /// What its origin says of it by hooks.
-    claim: Option<Box<Claim>>,
-    /// Stays until then even without a flow.
-    lease_until: Duration,
-}
-
-impl Stream {
-    fn serving(&self) -> Option<&Group> {
-        let placed_on = self.mapping?.placed_on();
-        self.groups.iter().find(|g| g.placed_on == placed_on)
-    }
-
-    /// Publishers on the stream's origin.
-    pub fn publishers(&self) -> u32 {
-        self.serving().map_or(0, |g| g.publishers)
-    }
-
-    /// Viewers on the stream's origin.
-    pub fn players(&self) -> u32 {
-        self.serving().map_or(0, |g| g.players)
-    }
-
-    /// What they speak.
-    pub fn protocols(&self) -> Vec<Protocol> {
-        self.serving().map(Group::protocols).unwrap_or_default()
-    }
-
-    /// Its origin says that somebody publishes it there, through us or not.
-    pub fn is_claimed(&self) -> bool {
-        self.claim.is_some()
-    }
-
-    /// Somebody publishes it on its origin.
-    pub fn is_published(&self) -> bool {
-        self.publishers() > 0 || self.is_claimed()
-    }
-}
-
 #[derive(Debug, Default)]
 pub struct Streams {
     by_key: HashMap<Arc<StreamKey>, u32>,
@@ -137,6 +96,7 @@ pub struct Streams {
     /// The keys of streams that are gone but not yet reported.
     gone: HashMap<u32, Arc<StreamKey>>,
     resets: BTreeSet<Reset>,
+    touched: Touched,
 }
 
 impl Streams {
@@ -213,6 +173,7 @@ impl Streams {
     pub fn flow_opened(&mut self, ticket: FlowTicket) {
         let placed_on = (ticket.origin, ticket.generation);
         let Some(stream) = self.slot_mut(ticket.stream) else { return };
+        let told = (ticket.role == Role::Publish || stream.groups.is_empty()).then(|| stream.key.clone());
         let group = match stream.groups.iter_mut().position(|g| g.placed_on == placed_on) {
             Some(at) => &mut stream.groups[at],
             None => {
@@ -234,6 +195,9 @@ impl Streams {
             _ => Vec::new(),
         };
         self.resets.extend(left_behind);
+        if let Some(key) = told {
+            self.touched.add(&key);
+        }
     }
 
     pub fn flow_closed(&mut self, ticket: FlowTicket, now: Duration) {
@@ -249,6 +213,10 @@ impl Streams {
             if was_the_last && let Some(claim) = stream.claim.as_deref_mut().filter(|c| c.placed_on == placed_on) {
                 claim.until = Some(now + LINGER);
             }
+        }
+        let told = (ticket.role == Role::Publish || stream.groups.is_empty()).then(|| stream.key.clone());
+        if let Some(key) = told {
+            self.touched.add(&key);
         }
         self.renew(ticket.stream, now);
         self.remove_if_unused(ticket.stream, now);
@@ -337,15 +305,7 @@ impl Streams {
     fn put(&mut self, index: u32, key: &Arc<StreamKey>) {
         self.by_key.insert(key.clone(), index);
         self.by_name.insert(key, index);
-        self.slots[index as usize] = Some(Stream {
-            key: key.clone(),
-            index,
-            mapping: None,
-            rate: Rate::default(),
-            groups: Vec::new(),
-            claim: None,
-            lease_until: Duration::ZERO,
-        });
+        self.slots[index as usize] = Some(Stream::new(key, index));
     }
 
     /// The one place where a mapping changes.
@@ -360,6 +320,9 @@ impl Streams {
         if let Some(new) = mapping {
             *self.per_origin.entry(new.origin).or_default() += 1;
         }
+        if old != mapping {
+            self.touched.add(&stream.key);
+        }
         if old.map(|m| m.placed_on()) != mapping.map(|m| m.placed_on()) {
             self.end_claim(index);
             self.changes.insert(index);
@@ -369,6 +332,7 @@ impl Streams {
     fn remove_if_unused(&mut self, index: u32, now: Duration) {
         let Some(stream) = self.by_index(index).filter(|s| s.is_unused(now)) else { return };
         let key = stream.key.clone();
+        self.touched.add(&key);
         self.map(index, None);
         self.by_key.remove(&key);
         self.by_name.remove(&key, index);
@@ -376,21 +340,5 @@ impl Streams {
         self.free.push_back(index);
         self.changes.insert(index);
         self.gone.entry(index).or_insert(key);
-    }
-}
-
-impl Stream {
-    /// Nothing is left of it: no flow, no claim, and no mapping that a lease still keeps.
-    fn is_unused(&self, now: Duration) -> bool {
-        self.groups.is_empty() && self.claim.is_none() && (self.mapping.is_none() || self.lease_until <= now)
-    }
-
-    /// Flows that are not on the stream's origin. Those of an earlier generation of it end with that.
-    fn elsewhere(&self) -> impl Iterator<Item = Reset> + '_ {
-        let home = self.mapping.map(|m| m.origin);
-        self.groups.iter().filter(move |g| Some(g.placed_on.0) != home).map(|g| {
-            let (origin, generation) = g.placed_on;
-            Reset { stream: self.index, origin, generation }
-        })
     }
 }

@@ -117,7 +117,9 @@ impl Streams {
             }
             None => {
                 let clients = vec![client.clone()];
+                let key = stream.key.clone();
                 stream.claim = Some(Box::new(Claim { placed_on, clients, until: None }));
+                self.touched.add(&key);
                 *self.claims_per_origin.entry(placed_on.0).or_default() += 1;
             }
         }
@@ -125,7 +127,10 @@ impl Streams {
 
     /// The one place where a claim ends.
     pub(super) fn end_claim(&mut self, index: u32) {
-        let Some(claim) = self.slot_mut(index).and_then(|stream| stream.claim.take()) else { return };
+        let Some(stream) = self.slot_mut(index) else { return };
+        let key = stream.key.clone();
+        let Some(claim) = stream.claim.take() else { return };
+        self.touched.add(&key);
         if let Some(count) = self.claims_per_origin.get_mut(&claim.placed_on.0) {
             *count = count.saturating_sub(1);
         }
