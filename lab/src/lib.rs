@@ -4,6 +4,7 @@
 
 pub mod auth_hook;
 pub mod balancer;
+pub mod bird;
 pub mod browser;
 pub mod certificates;
 pub mod cleanup;
@@ -11,10 +12,12 @@ pub mod client;
 pub mod curl;
 pub mod data_centre;
 pub mod delay;
+mod example;
 pub mod ffmpeg;
 pub mod flood;
 pub mod host;
 pub mod http;
+pub mod keepalived;
 pub mod live_transmit;
 pub mod load;
 pub mod loss;

@@ -37,6 +37,8 @@ pub enum Need {
     Rtc,
     /// aiortc, which encodes and decodes.
     Aiortc,
+    /// keepalived, bird, and curl for their scripts.
+    Announcing,
     /// A browser without a screen.
     Browser,
     /// The binary under test.
@@ -84,6 +86,7 @@ fn missing(need: Need) -> Option<String> {
             .or_else(|| tools(&[("srt-live-transmit", "srt-tools libsrt1.5-gnutls"), ("ffmpeg", "ffmpeg")])),
         Need::Rtc => rtc::binary().err().map(|error| error.to_string()),
         Need::Aiortc => rtc::python().err().map(|error| error.to_string()),
+        Need::Announcing => tools(&[("keepalived", "keepalived"), ("bird", "bird2"), ("curl", "curl")]),
         Need::Browser => tools(&[("chromium", "chromium")]),
         Need::Balancer => binary().err().map(|error| error.to_string()),
     }

@@ -20,7 +20,7 @@ if [ ! -e "$policy" ]; then
     chmod 755 "$policy"
 fi
 units=
-for unit in nginx redis-server haproxy; do
+for unit in nginx redis-server haproxy keepalived bird; do
     [ -e "/lib/systemd/system/$unit.service" ] || units="$units $unit"
 done
 apt-get install -y -q --no-remove --no-install-recommends -o Dpkg::Use-Pty=0 "$@"

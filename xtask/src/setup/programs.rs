@@ -33,7 +33,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
     Program { sign: Sign::Program(name), package }
 }
 
-const PROGRAMS: [Program; 31] = [
+const PROGRAMS: [Program; 33] = [
     // namespaces, loss, offloads
     program("ip", "iproute2"),
     program("ethtool", "ethtool"),
@@ -67,6 +67,9 @@ const PROGRAMS: [Program; 31] = [
     Program { sign: Sign::Nginx("ngx_stream_module.so"), package: "libnginx-mod-stream" },
     program("h2load", "nghttp2-client"),
     program("wrk", "wrk"),
+    // what moves addresses between balancers
+    program("keepalived", "keepalived"),
+    program("bird", "bird2"),
     // compilers of C in our dependencies and of the fuzzer's runtime
     program("cc", "gcc"),
     program("c++", "g++"),
