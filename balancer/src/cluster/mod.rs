@@ -9,6 +9,8 @@
 //! Records are what anybody with access to the shelf has written: they are read by [`record`], which knows what may be
 //! believed, and nothing of them reaches a map unchecked.
 
+#[cfg(test)]
+pub mod fake;
 pub mod record;
 mod shelf;
 
