@@ -19,6 +19,7 @@ use crate::registry::{Admission as Networks, Transport};
 use crate::rtc;
 use crate::slowpath::udp::Udp;
 use crate::slowpath::{self, Admission, Context, PortPool, Srt};
+use crate::sources::Sources;
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::Telemetry;
 use crate::tls::Tls;
@@ -128,6 +129,7 @@ fn assemble(
     let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock));
     let authorizer = Arc::new(Authorizer::new(&settings, counters.clone()));
     let ports = PortPool::new(settings.source_ports.clone());
+    let sources = Sources::new(&settings.source_addresses);
     let ways = Arc::new(Ways::default());
     let rtc = rtc::Sessions::new(rtc::Parts {
         offload: offload.clone(),
@@ -135,6 +137,7 @@ fn assemble(
         store: store.clone(),
         live: live.clone(),
         ports: ports.clone(),
+        sources: sources.clone(),
         counters: counters.clone(),
         clock,
     });
@@ -156,6 +159,7 @@ fn assemble(
         admission: Admission::of_handshakes(settings.handshakes_max, settings.handshakes_per_client_max),
         proxied: Admission::of_http(settings.http_connections_max, settings.http_connections_per_client_max),
         ports,
+        sources,
         udp: Udp::default(),
         srt: Srt::new(offload.as_deref()).context("no random bytes for the cookies of SRT: is /dev/urandom there?")?,
         ways,

@@ -23,6 +23,7 @@ pub mod reconcile;
 pub mod registry;
 pub mod rtc;
 pub mod slowpath;
+pub mod sources;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

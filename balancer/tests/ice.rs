@@ -16,6 +16,7 @@ use balancer::reconcile::Reconciler;
 use balancer::registry::{Endpoints, Lease, Name, OriginSpec};
 use balancer::rtc::{NewSession, Parts, Sessions};
 use balancer::slowpath::PortPool;
+use balancer::sources::Sources;
 use balancer_common::abi::{EventKind, FlowKey, PORT_SLOTS, PortKey, Reason, ServiceKind};
 use balancer_lab::net::Netns;
 use balancer_lab::rtc::stun::forged;
@@ -80,6 +81,7 @@ impl<'a> Rig<'a> {
             store: process.store.clone(),
             live: process.live.clone(),
             ports: ports.clone(),
+            sources: Sources::default(),
             counters: counters.clone(),
             clock: process.clock,
         });

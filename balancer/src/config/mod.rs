@@ -173,6 +173,8 @@ pub struct Settings {
     pub auth_failure: AuthFailure,
     pub store: StoreKind,
 
+    /// Where connections to origins leave from: of each family one at most; none: the kernel's choice.
+    pub source_addresses: Vec<IpAddr>,
     pub source_ports: RangeInclusive<u16>,
     pub connect_timeout: Duration,
     pub idle_timeout: Duration,

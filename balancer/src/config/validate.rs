@@ -6,7 +6,7 @@ use super::resolve::Sources;
 use super::{Listen, Settings, XdpMode, table};
 use crate::registry::Transport;
 use balancer_common::abi;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
     let mut problems = Vec::new();
@@ -57,6 +57,17 @@ pub(super) fn problems(settings: &Settings, sources: &Sources) -> Vec<Problem> {
     if certificates != keys {
         let remedy = "name a key for every certificate, in the same order".into();
         refuse("tls_key", format!("{keys} keys for {certificates} certificates"), remedy);
+    }
+    for own in settings.source_addresses.iter().filter(|own| own.is_unspecified() || own.is_multicast()) {
+        let what = format!("{own} is not an address that an origin can answer to");
+        refuse("source_address", what, "name an address of this host, or of the VIP's".into());
+    }
+    for is_family in [IpAddr::is_ipv4, IpAddr::is_ipv6] {
+        let of_family: Vec<_> = settings.source_addresses.iter().filter(|own| is_family(own)).collect();
+        if let [first, second, ..] = of_family[..] {
+            let what = format!("{first} and {second} are of one family");
+            refuse("source_address", what, "keep one of them".into());
+        }
     }
     if *settings.source_ports.start() < 1024 {
         let what = format!("port {} is among the well-known ones", settings.source_ports.start());

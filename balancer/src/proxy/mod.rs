@@ -35,6 +35,7 @@ use crate::goodbye::say_goodbye;
 use crate::live::Live;
 use crate::recognize::http::{Head, Via};
 use crate::rtc::Sessions;
+use crate::sources::Sources;
 use crate::store::{Clock, Store};
 use crate::telemetry::{HttpKind, Telemetry};
 use balancer_common::abi::ServiceKind;
@@ -108,7 +109,8 @@ impl Proxy {
     ) -> Arc<Self> {
         let times = Times { connect: settings.connect_timeout, answer: ANSWER_TIME_MAX, idle: settings.idle_timeout };
         let files = settings.static_files.as_deref().map(Files::new);
-        let origins = Origins::new(times, telemetry.clone());
+        let sources = Sources::new(&settings.source_addresses);
+        let origins = Origins::new(times, sources, telemetry.clone());
         let questions = api::turns();
         Arc::new(Self { origins, files, settings, store, live, telemetry, authorizer, rtc, clock, questions })
     }

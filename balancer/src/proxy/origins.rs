@@ -4,6 +4,7 @@
 
 use super::body::{Answer, Outgoing, Relayed};
 use super::link::{AskError, BodyResult, Link};
+use crate::sources::{Sources, outgoing};
 use crate::telemetry::Telemetry;
 use balancer_common::abi::Reason;
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 /// Kept idle for one address.
 pub const IDLE_MAX: usize = 256;
@@ -103,6 +104,7 @@ pub struct Asked {
 
 pub struct Origins {
     times: Times,
+    sources: Sources,
     telemetry: Arc<Telemetry>,
     pools: Mutex<HashMap<SocketAddr, Pool>>,
 }
@@ -116,8 +118,8 @@ struct Pool {
 }
 
 impl Origins {
-    pub fn new(times: Times, telemetry: Arc<Telemetry>) -> Arc<Self> {
-        Arc::new(Self { times, telemetry, pools: Mutex::default() })
+    pub fn new(times: Times, sources: Sources, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        Arc::new(Self { times, sources, telemetry, pools: Mutex::default() })
     }
 
     /// Sends a request whose URI is a path (or an asterisk), and waits for the head of the answer.
@@ -212,7 +214,7 @@ impl Origins {
 
     async fn connect(&self, target: &Target) -> Result<Box<Link>, OriginError> {
         let opened = async {
-            let mut stream = TcpStream::connect(target.address).await?;
+            let mut stream = self.open(target.address).await?;
             stream.set_nodelay(true)?;
             if let Some(opening) = &target.opening {
                 stream.write_all(opening).await?;
@@ -224,6 +226,15 @@ impl Origins {
             Err(_) => return Err(OriginError::Unreachable),
         };
         Ok(Box::new(Link::new(stream).await.map_err(|_| OriginError::Broken)?))
+    }
+
+    /// From our own address, if one is set, and from any port: these are ordinary sockets for as long as they live.
+    async fn open(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        if self.sources.set_for(address).is_none() {
+            return TcpStream::connect(address).await;
+        }
+        let socket = outgoing(self.sources.towards(address)?)?;
+        TcpSocket::from_std_stream(socket.into()).connect(address).await
     }
 
     fn answered(&self, mut borrowed: Borrowed, link: Box<Link>, answer: Response<Incoming>, connected: bool) -> Asked {

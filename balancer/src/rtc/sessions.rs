@@ -9,7 +9,8 @@ use crate::live::Live;
 use crate::offload::{Half, Offload, Ways};
 use crate::placement::Placement;
 use crate::recognize::StreamKey;
-use crate::slowpath::{PortLease, PortPool, own_address};
+use crate::slowpath::{PortLease, PortPool};
+use crate::sources::Sources;
 use crate::store::{Clock, Store};
 use balancer_common::abi::{FlowKey, OriginState, Reason};
 use std::net::SocketAddr;
@@ -29,6 +30,7 @@ pub struct Parts {
     pub store: Arc<Store>,
     pub live: Arc<Live>,
     pub ports: Arc<PortPool>,
+    pub sources: Sources,
     pub counters: Arc<Counters>,
     pub clock: Clock,
 }
@@ -63,7 +65,8 @@ impl Sessions {
     #[cfg(test)]
     pub fn without_kernel(store: Arc<Store>, live: Arc<Live>, counters: Arc<Counters>, clock: Clock) -> Arc<Self> {
         let ports = PortPool::new(20_000..=29_999);
-        Self::new(Parts { offload: None, ways: Arc::default(), store, live, ports, counters, clock })
+        let (ways, sources) = (Arc::default(), Sources::default());
+        Self::new(Parts { offload: None, ways, store, live, ports, sources, counters, clock })
     }
 
     /// From now on a STUN request that has one of the names makes a flow to the origin. Before the client may read the
@@ -316,7 +319,7 @@ impl Sessions {
         let way = self.parts.ways.to(media.ip()).await?;
         let no_way = |error: &dyn std::fmt::Display| debug!(%media, %error, "user space makes the flows of a session");
         let next_hop = offload.next_hop(&way.track).inspect_err(|error| no_way(error)).ok()?;
-        let source = own_address(media).inspect_err(|error| no_way(error)).ok()?;
+        let source = self.parts.sources.towards(media).inspect_err(|error| no_way(error)).ok()?;
         Some(KernelWay { source, next_hop })
     }
 

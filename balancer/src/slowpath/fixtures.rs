@@ -10,6 +10,7 @@ use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Endpoints, Lease, Name, OriginSpec};
 use crate::rtc::Sessions;
+use crate::sources::Sources;
 use crate::store::{Clock, Store, StoreSettings};
 use crate::telemetry::Telemetry;
 use crate::telemetry::fixtures::NoFacts;
@@ -59,6 +60,7 @@ pub fn context(settings: Settings) -> Arc<Context> {
         admission: Admission::of_handshakes(settings.handshakes_max, settings.handshakes_per_client_max),
         proxied: Admission::of_http(settings.http_connections_max, settings.http_connections_per_client_max),
         ports: PortPool::new(settings.source_ports.clone()),
+        sources: Sources::new(&settings.source_addresses),
         udp: Udp::default(),
         srt: Srt::new(None).unwrap(),
         ways: Arc::default(),

@@ -32,7 +32,6 @@ mod wire;
 
 pub use admission::Admission;
 pub use listener::{Bound, bind, serve};
-pub use origin_leg::own_address;
 pub use ports::{PortLease, PortPool};
 pub use rtc::made;
 pub use srt::Srt;
@@ -45,6 +44,7 @@ use crate::offload::{Offload, Ways};
 use crate::proxy::Proxy;
 use crate::reconcile::Reconciler;
 use crate::rtc::Sessions;
+use crate::sources::Sources;
 use crate::store::{Clock, Store};
 use crate::telemetry::{Facts, Telemetry};
 use crate::tls::Tls;
@@ -68,6 +68,8 @@ pub struct Context {
     /// Answers what is not spliced.
     pub proxy: Arc<Proxy>,
     pub ports: Arc<PortPool>,
+    /// Our addresses towards origins.
+    pub sources: Sources,
     pub rtc: Arc<Sessions>,
     pub udp: Udp,
     /// Cookies of SRT, and what its callers were answered.

@@ -13,7 +13,7 @@ use crate::placement::Placement;
 use crate::registry::ConnectFailure;
 use balancer_common::abi::{FlowKey, Reason};
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::warn;
@@ -149,7 +149,7 @@ fn failed(endpoint: SocketAddr, e: io::Error) -> ConnectError {
 async fn open(c: &Connection, origin: &mut OriginLeg) -> Result<TcpLeg, ConnectError> {
     let endpoint = origin.placement.endpoint;
     let io = |e| ConnectError::Local(endpoint, e);
-    let own = own_address(endpoint).map_err(io)?;
+    let own = c.ctx.sources.towards(endpoint).map_err(io)?;
     let port = c.ctx.ports.take(own, endpoint, Instant::now()).ok_or(ConnectError::NoPort(endpoint))?;
     let source = port.source();
     let raw = socket::bound(source).map_err(io)?;
@@ -212,12 +212,4 @@ fn record(c: &Connection, origin: &OriginLeg, source: SocketAddr) -> Option<Flow
         made_at: now,
         active_at: now,
     })
-}
-
-/// The address that the host uses towards `target`: a UDP connect asks the routing table and sends nothing.
-pub fn own_address(target: SocketAddr) -> io::Result<IpAddr> {
-    let any: SocketAddr = if target.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
-    let probe = UdpSocket::bind(any)?;
-    probe.connect(target)?;
-    Ok(probe.local_addr()?.ip())
 }

@@ -12,13 +12,14 @@ const LONG: [(&str, &str); 0] = [];
 const FORBIDDEN: [&str; 5] = [".unwrap()", "todo!(", "unimplemented!(", "dbg!(", ".unwrap_err()"];
 
 /// Where `unsafe` may stand, and why nothing safe does.
-const UNSAFE: [(&str, &str); 8] = [
+const UNSAFE: [(&str, &str); 9] = [
     ("balancer-common/src/abi/", "plain-old-data marks of map values"),
     ("balancer-common/src/packet/", "access to the bytes of a packet"),
     ("balancer-common/src/steer/values", "map values, by the pointers that look-ups return"),
     ("balancer-ebpf/", "everything that the kernel hands to a program is a pointer"),
     ("balancer/src/offload/", "values out of the kernel's ring buffer, locks and clocks of the pin folder"),
     ("balancer/src/slowpath/socket", "socket options that no library has"),
+    ("balancer/src/sources", "a socket option that no library has"),
     ("lab/src/sys", "namespaces"),
     ("lab/src/bin/srt_peer/library", "a library of C, loaded when it is wanted"),
 ];

@@ -5,6 +5,7 @@ use crate::config::host::{HostFacts, sysctl};
 use crate::config::resolve::Sources;
 use crate::config::{Settings, XdpMode, validate};
 use crate::slowpath::socket;
+use crate::sources::is_here;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
@@ -19,6 +20,9 @@ pub fn judge(settings: &Settings, sources: &Sources, host: &HostFacts, is_runnin
     judge_ports(settings, host, findings);
     for vip in &settings.vips {
         judge_vip(*vip, bind(SocketAddr::new(*vip, 0)), host, findings);
+    }
+    for own in &settings.source_addresses {
+        judge_source(*own, is_here(*own), findings);
     }
     let addresses = settings.rtmp.iter().flat_map(|listen| listen.on(&settings.vips));
     for (setting, address) in addresses.map(|a| ("rtmp", a)).chain([("system_api", settings.system_api)]) {
@@ -85,6 +89,17 @@ fn judge_vip(vip: IpAddr, bound: io::Result<()>, host: &HostFacts, findings: &mu
     }
 }
 
+fn judge_source(own: IpAddr, is_here: bool, findings: &mut Findings) {
+    if is_here {
+        return findings.ok("source_address", format!("{own} is on this host"));
+    }
+    findings.warn(
+        "source_address",
+        format!("{own} is not on this host: no connection to an origin can be made from it"),
+        "fine on a standby host, to which it moves with the VIP; else: ip addr add",
+    );
+}
+
 fn judge_listen(setting: &str, address: SocketAddr, bound: io::Result<()>, is_running: bool, findings: &mut Findings) {
     let port = address.port();
     match bound {
@@ -141,6 +156,12 @@ mod tests {
         assert_eq!(level("192.0.2.10", Ok(())), (Level::Ok, "192.0.2.10 is on eth0".into()));
         assert_eq!(level("192.0.2.77", Ok(())).0, Level::Warn);
         assert_eq!(level("192.0.2.77", Err(io::ErrorKind::AddrNotAvailable.into())).0, Level::Error);
+    }
+
+    #[test]
+    fn a_source_address_that_is_elsewhere_is_worth_a_warning() {
+        let level = |is_here| findings(|f| judge_source("192.0.2.77".parse().unwrap(), is_here, f)).remove(0).0;
+        assert_eq!((level(true), level(false)), (Level::Ok, Level::Warn));
     }
 
     #[test]

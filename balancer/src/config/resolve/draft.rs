@@ -66,6 +66,7 @@ impl Draft {
                 auth_timeout: Duration::ZERO,
                 auth_failure: AuthFailure::Allow,
                 store: StoreKind::Memory,
+                source_addresses: Vec::new(),
                 source_ports: 0..=0,
                 connect_timeout: Duration::ZERO,
                 idle_timeout: Duration::ZERO,

@@ -197,6 +197,8 @@ fn what_does_not_fit_together_is_refused() {
     refused(&[("tls_certificate", "/c.pem")], "name a key for every certificate");
     refused(&[("auth_hook", "ftp://x/")], "is not an http URL");
     refused(&[("source_ports", "80-90")], "start at 1024 or above");
+    refused(&[("source_address", "0.0.0.0")], "0.0.0.0 is not an address that an origin can answer to");
+    refused(&[("source_address", "10.0.0.1"), ("source_address", "10.0.0.2")], "are of one family");
     refused(&[("handshakes_max", "5")], "100 is more than handshakes_max, 5");
 }
 

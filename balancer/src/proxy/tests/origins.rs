@@ -101,7 +101,7 @@ fn origins(answer_ms: u64) -> std::sync::Arc<Origins> {
         answer: Duration::from_millis(answer_ms),
         idle: Duration::from_millis(answer_ms),
     };
-    Origins::new(times, World::new().proxy.telemetry.clone())
+    Origins::new(times, crate::sources::Sources::default(), World::new().proxy.telemetry.clone())
 }
 
 fn get() -> Request<Outgoing> {

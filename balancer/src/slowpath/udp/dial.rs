@@ -1,7 +1,6 @@
 //! The socket towards an origin, on a port of our own.
 
 use super::super::Context;
-use super::super::origin_leg::own_address;
 use super::super::ports::PortLease;
 use balancer_common::abi::Reason;
 use std::io;
@@ -30,7 +29,7 @@ pub enum DialError {
 }
 
 pub fn dial(ctx: &Context, origin: SocketAddr) -> Result<Leg, DialError> {
-    let own = own_address(origin).map_err(|e| DialError::Local(origin, e))?;
+    let own = ctx.sources.towards(origin).map_err(|e| DialError::Local(origin, e))?;
     // Ports that are taken by others stay with us until one is found, so that the next try is another one.
     let mut taken = Vec::new();
     loop {

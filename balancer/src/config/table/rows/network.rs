@@ -48,6 +48,17 @@ pub const ROWS: &[Setting] = &[
         ..NETWORK_ROW
     },
     Setting {
+        name: "source_address",
+        value: "ADDRESS",
+        unset: "the kernel's choice, by its routes",
+        example: "10.0.0.10",
+        help: "Address that connections to origins leave from: one IPv4 and one IPv6 address.\n\
+               With several balancers, it moves to another host together with the VIP, and takes the flows along; it \
+               may be the VIP. Balancers that have the same one need source_ports of their own each.",
+        access: many!(settings.source_addresses, ADDRESS),
+        ..NETWORK_ROW
+    },
+    Setting {
         name: "source_ports",
         value: "FIRST-LAST",
         default: "20000-32767",
