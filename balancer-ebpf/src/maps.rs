@@ -6,8 +6,8 @@ use aya_ebpf::{
     maps::{Array, DevMap, HashMap, LruHashMap, PerCpuArray, RingBuf},
 };
 use balancer_common::abi::{
-    Arrival, Control, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, Origin, PortKey,
-    REASONS as REASONS_MAX, ReasonCount, SECRETS_LEN, Secret, Service, ServiceKey, StreamName, StreamPlacement, Track,
+    Arrival, Cluster, Control, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, Miss, NextHop, Origin, PortKey,
+    REASONS as REASONS_MAX, ReasonCount, SECRETS_LEN, Secret, Service, ServiceKey, SourcePorts, StreamName, StreamPlacement, Track,
     capacity,
 };
 
@@ -39,6 +39,12 @@ pub static NEIGHBOURS: HashMap<Arrival, u32> = HashMap::pinned(capacity::NEIGHBO
 pub static ARRIVALS: LruHashMap<FlowKey6, Arrival> = LruHashMap::pinned(capacity::ARRIVALS, 0);
 #[map]
 pub static SECRETS: Array<Secret> = Array::pinned(SECRETS_LEN, 0);
+#[map]
+pub static CLUSTER: Array<u64> = Array::pinned(Cluster::LEN, 0);
+#[map]
+pub static SOURCES: HashMap<ServiceKey, SourcePorts> = HashMap::pinned(capacity::SOURCES, 0);
+#[map]
+pub static MISSES: LruHashMap<FlowKey6, Miss> = LruHashMap::pinned(capacity::MISSES, 0);
 #[map]
 pub static DEVICES: DevMap = DevMap::pinned(capacity::DEVICES, 0);
 #[map]

@@ -11,6 +11,9 @@ pub enum EventKind {
     Reused = 3,
     /// The kernel made a flow of a WebRTC session; the key is the client's.
     Made = 4,
+    /// A packet of a flow that is not known here came, with the key. User space answers by `FLOWS4`, `FLOWS6` or
+    /// [`super::Miss`].
+    Missed = 5,
 }
 
 impl EventKind {
@@ -20,12 +23,13 @@ impl EventKind {
             2 => Self::Rst,
             3 => Self::Reused,
             4 => Self::Made,
+            5 => Self::Missed,
             _ => return None,
         })
     }
 }
 
-/// The half-flow's ingress key; an IPv4 address stands in the first word of each field.
+/// The half-flow's ingress key, or the packet's where there is none; an IPv4 address stands in the first word of each field.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Event {

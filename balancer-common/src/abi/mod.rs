@@ -4,6 +4,7 @@
 //! Change any of it and [`ABI_VERSION`] goes up: a new process must not adopt maps that it would misread.
 
 mod arrival;
+mod cluster;
 mod event;
 mod flow;
 mod ice;
@@ -17,6 +18,7 @@ mod stream;
 mod track;
 
 pub use arrival::Arrival;
+pub use cluster::{Cluster, Miss, SourcePorts};
 pub use event::{Event, EventKind};
 pub use flow::{Flow4, Flow6, FlowFlags, Seen, Splice};
 pub use ice::{IceKey, IceSession, PORT_SLOTS, PortKey, UFRAG_LEN_MAX};
@@ -32,7 +34,7 @@ pub use stream::{STREAM_NAME_LEN_MAX, StreamName, StreamPlacement};
 pub use track::{Control, ControlMode, Track};
 
 /// Raised with every change of a layout or of a meaning.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 3;
 
 /// Names of the pinned maps. Relied on from outside (`bpftool map dump pinned …`): never renamed.
 pub mod map {
@@ -52,6 +54,9 @@ pub mod map {
     pub const NEIGHBOURS: &str = "NEIGHBOURS";
     pub const ARRIVALS: &str = "ARRIVALS";
     pub const SECRETS: &str = "SECRETS";
+    pub const CLUSTER: &str = "CLUSTER";
+    pub const SOURCES: &str = "SOURCES";
+    pub const MISSES: &str = "MISSES";
     pub const DEVICES: &str = "DEVICES";
     pub const REASONS: &str = "REASONS";
     pub const EVENTS: &str = "EVENTS";
@@ -61,7 +66,7 @@ pub mod map {
     pub const PROGRAM: &str = "balancer";
 
     /// Every map of the object, each pinned by its name.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 23] = [
         SERVICES,
         FLOWS4,
         FLOWS6,
@@ -78,6 +83,9 @@ pub mod map {
         NEIGHBOURS,
         ARRIVALS,
         SECRETS,
+        CLUSTER,
+        SOURCES,
+        MISSES,
         DEVICES,
         REASONS,
         EVENTS,
@@ -102,6 +110,10 @@ pub mod capacity {
     pub const NEIGHBOURS: u32 = NEXT_HOPS;
     /// Clients that user space hears by UDP, the latest ones.
     pub const ARRIVALS: u32 = 1 << 14;
+    /// Addresses that connections to origins leave from, each for TCP and for UDP.
+    pub const SOURCES: u32 = 64;
+    /// Flows that user space is asked about, the latest ones.
+    pub const MISSES: u32 = 1 << 16;
     pub const DEVICES: u32 = 64;
     /// Bytes; a power of two and a multiple of the page size.
     pub const EVENTS: u32 = 1 << 18;

@@ -2,7 +2,7 @@
 
 /// VIP address, port and protocol. An IPv4 address stands in the first word, the others are 0.
 #[repr(C, align(8))]
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct ServiceKey {
     pub addr: super::Addr6,
     /// Network byte order as loaded, zero-extended.

@@ -146,6 +146,7 @@ async fn events(ctx: Arc<Context>) {
         match source.next().await {
             Ok(events) => events.into_iter().for_each(|(kind, key)| match kind {
                 EventKind::Made => slowpath::made(&ctx, key),
+                EventKind::Missed => ctx.live.missed(key),
                 EventKind::Fin | EventKind::Rst | EventKind::Reused => ctx.live.event(kind, key),
             }),
             Err(error) => return error!(%error, "no more events from the fast path"),

@@ -155,8 +155,8 @@ impl Live {
                     self.end(client, "reused", false);
                 }
             }
-            // The session that it belongs to has to be looked up first: see `joined`.
-            EventKind::Made => {}
+            // The session that it belongs to has to be looked up first: see `joined`. A flow that was missed is none yet.
+            EventKind::Made | EventKind::Missed => {}
             EventKind::Fin | EventKind::Rst => {
                 let mut state = self.state();
                 let State { table, spliced, .. } = &mut *state;
@@ -166,6 +166,9 @@ impl Live {
             }
         }
     }
+
+    /// A packet of a flow that is not here came, on which side ever, and the kernel asks whose it is.
+    pub fn missed(&self, _key: FlowKey) {}
 
     /// The client's key of the flow that either of its halves belongs to: the halves name each other.
     fn client_key(&self, key: FlowKey) -> FlowKey {

@@ -1,5 +1,6 @@
 //! Loads the program, adopts or makes the pinned maps, attaches to the interfaces.
 
+use super::cluster::ClusterMaps;
 use super::maps::Maps;
 use super::next_hops::NextHops;
 use super::walk::Walk;
@@ -162,6 +163,11 @@ fn take_maps(ebpf: &mut Ebpf) -> anyhow::Result<Maps> {
         neighbours: typed(ebpf, map::NEIGHBOURS)?,
         arrivals: typed(ebpf, map::ARRIVALS)?,
         secrets: typed(ebpf, map::SECRETS)?,
+        cluster: ClusterMaps {
+            words: typed(ebpf, map::CLUSTER)?,
+            sources: typed(ebpf, map::SOURCES)?,
+            misses: typed(ebpf, map::MISSES)?,
+        },
         devices: typed(ebpf, map::DEVICES)?,
         reasons: typed(ebpf, map::REASONS)?,
         events: typed(ebpf, map::EVENTS)?,

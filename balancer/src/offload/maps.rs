@@ -1,5 +1,6 @@
 //! The pinned maps as typed tables. Owns their descriptors; knows no policy.
 
+use super::cluster::ClusterMaps;
 use super::devices;
 use super::next_hops::NextHops;
 use super::tracks::TrackError;
@@ -95,6 +96,7 @@ pub struct Maps {
     pub(super) neighbours: HashMap<MapData, Arrival, u32>,
     pub(super) arrivals: HashMap<MapData, FlowKey6, Arrival>,
     pub(super) secrets: Array<MapData, Secret>,
+    pub(super) cluster: ClusterMaps,
     pub(super) devices: DevMap<MapData>,
     pub(super) reasons: PerCpuArray<MapData, ReasonCount>,
     pub(super) events: RingBuf<MapData>,

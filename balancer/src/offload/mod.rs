@@ -1,6 +1,7 @@
 //! The kernel half, seen from user space: loads and pins the program, owns every map, adopts what an earlier process
 //! left. Alone speaks aya. Never sees a stream key but as opaque bytes to be kept beside the flows.
 
+mod cluster;
 mod datagram_maps;
 mod datagrams;
 mod devices;

@@ -35,7 +35,16 @@ pub fn service_key(address: SocketAddr, kind: ServiceKind) -> ServiceKey {
         _ => PROTO_TCP,
     };
     let port = u32::from(u16::from_ne_bytes(address.port().to_be_bytes()));
-    match address.ip().to_canonical() {
+    port_key(address.ip(), port, proto)
+}
+
+/// The keys of `SOURCES` for an address.
+pub fn source_keys(address: IpAddr) -> [ServiceKey; 2] {
+    [PROTO_TCP, PROTO_UDP].map(|proto| port_key(address, 0, proto))
+}
+
+fn port_key(address: IpAddr, port: u32, proto: u32) -> ServiceKey {
+    match address.to_canonical() {
         IpAddr::V4(a) => ServiceKey { addr: [addr4(a), 0, 0, 0], port, proto },
         IpAddr::V6(a) => ServiceKey { addr: addr6(a), port, proto: proto | ServiceKey::IPV6 },
     }
