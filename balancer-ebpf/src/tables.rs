@@ -3,25 +3,26 @@
 use core::ptr::NonNull;
 
 use aya_ebpf::{
-    bindings::BPF_NOEXIST,
+    bindings::{BPF_F_CURRENT_NETNS, BPF_NOEXIST, BPF_RB_AVAIL_DATA, BPF_TCP_LISTEN, bpf_sock_tuple},
     helpers::generated::{
-        bpf_csum_diff, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
+        bpf_csum_diff, bpf_ktime_get_boot_ns, bpf_ktime_get_coarse_ns, bpf_sk_lookup_udp, bpf_sk_release,
+        bpf_skc_lookup_tcp, bpf_xdp_adjust_head, bpf_xdp_adjust_tail,
     },
     maps::HashMap,
     programs::XdpContext,
 };
 use balancer_common::{
     abi::{
-        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, PortKey, Secret,
-        ServiceKey,
+        Arrival, Cluster, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, Miss, NextHop,
+        PROTO_TCP, PortKey, Secret, ServiceKey, SourcePorts, capacity,
     },
     packet::{Frame, View},
     steer::{Half, Tables, TrackSlot},
 };
 
 use crate::maps::{
-    ARRIVALS, CONTROLS, EVENTS, FLOWS4, FLOWS6, ICE, NEIGHBOURS, NEXT_HOPS, ORIGINS, PORTS4, PORTS6, SECRETS, SERVICES,
-    TRACKS4, TRACKS6,
+    ARRIVALS, CLUSTER, CONTROLS, EVENTS, FLOWS4, FLOWS6, ICE, MISSES, NEIGHBOURS, NEXT_HOPS, ORIGINS, PORTS4, PORTS6,
+    SECRETS, SERVICES, SOURCES, TRACKS4, TRACKS6,
 };
 
 pub struct Kernel<'c> {
@@ -33,6 +34,49 @@ impl<'c> Kernel<'c> {
     pub fn new(ctx: &'c XdpContext) -> Self {
         Self { ctx }
     }
+
+    /// The kernel's own look-up in the network namespace of the frame's device.
+    ///
+    /// # Safety
+    /// `len` bytes at `tuple` are addresses and ports as the kernel wants them, which says the family by the length.
+    #[inline(always)]
+    unsafe fn has_socket(&self, tuple: *const bpf_sock_tuple, len: u32, proto: u32) -> bool {
+        let (ctx, tuple, netns) = (self.ctx.ctx.cast(), tuple.cast_mut(), BPF_F_CURRENT_NETNS as u64);
+        if proto == PROTO_TCP {
+            // SAFETY: by contract; the reference is given back whatever the socket's state.
+            unsafe {
+                let socket = bpf_skc_lookup_tcp(ctx, tuple, len, netns, 0);
+                if socket.is_null() {
+                    return false;
+                }
+                let state = (*socket).state;
+                bpf_sk_release(socket.cast());
+                state != BPF_TCP_LISTEN
+            }
+        } else {
+            // SAFETY: as above.
+            unsafe {
+                let socket = bpf_sk_lookup_udp(ctx, tuple, len, netns, 0);
+                if socket.is_null() {
+                    return false;
+                }
+                bpf_sk_release(socket.cast());
+                true
+            }
+        }
+    }
+}
+
+/// Addresses and ports, without the protocol that follows in the key.
+const TUPLE4_LEN: u32 = size_of::<FlowKey4>() as u32 - 4;
+const TUPLE6_LEN: u32 = size_of::<FlowKey6>() as u32 - 4;
+
+/// Of the bytes in `EVENTS`, more are not for questions.
+const QUESTIONS_BYTES_MAX: u64 = capacity::EVENTS as u64 / 2;
+
+#[inline(always)]
+fn word(slot: u32) -> u64 {
+    CLUSTER.get(slot).copied().unwrap_or_default()
 }
 
 impl Tables for Kernel<'_> {
@@ -132,6 +176,56 @@ impl Tables for Kernel<'_> {
     #[inline(always)]
     fn secret(&self, slot: u32) -> Option<Secret> {
         SECRETS.get(slot).copied()
+    }
+
+    #[inline(always)]
+    fn asks(&self) -> bool {
+        word(Cluster::FLAGS) & Cluster::ASK != 0
+    }
+
+    #[inline(always)]
+    fn source(&self, key: &ServiceKey) -> Option<SourcePorts> {
+        // SAFETY: RCU keeps the value while the program runs, and user space replaces values whole.
+        unsafe { SOURCES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn has_socket4(&self, key: &FlowKey4) -> bool {
+        // SAFETY: the words of the key up to the protocol are the tuple of IPv4.
+        unsafe { self.has_socket((&raw const *key).cast(), TUPLE4_LEN, key.proto) }
+    }
+
+    #[inline(always)]
+    fn has_socket6(&self, key: &FlowKey6) -> bool {
+        // SAFETY: the same for IPv6.
+        unsafe { self.has_socket((&raw const *key).cast(), TUPLE6_LEN, key.proto) }
+    }
+
+    #[inline(always)]
+    fn miss(&self, key: &FlowKey6) -> Option<Miss> {
+        // SAFETY: RCU keeps the value while the program runs; one word, read at once.
+        unsafe { MISSES.get(key) }.copied()
+    }
+
+    #[inline(always)]
+    fn set_miss(&self, key: &FlowKey6, miss: Miss) {
+        // Fails only when memory is short: then the next packet asks again.
+        let _ = MISSES.insert(key, miss, 0);
+    }
+
+    #[inline(always)]
+    fn ask(&self, event: Event) -> bool {
+        // A flood of strangers must not keep user space from hearing of the ends of flows.
+        if EVENTS.query(BPF_RB_AVAIL_DATA as u64) > QUESTIONS_BYTES_MAX {
+            return false;
+        }
+        self.event(event);
+        true
+    }
+
+    #[inline(always)]
+    fn clock_ahead_ns(&self) -> u64 {
+        word(Cluster::CLOCK_AHEAD_NS)
     }
 
     #[inline(always)]

@@ -3,6 +3,7 @@
 //! Needs root and the eBPF object. Without them a test says why it is skipped; in CI (`CI` set) that is a failure.
 
 mod kernel;
+mod sockets;
 
 use std::ops::RangeInclusive;
 
@@ -77,6 +78,7 @@ fn every_map_of_the_contract_is_in_the_object() {
 #[test]
 fn every_case_comes_out_of_the_kernel_as_described() {
     let Some(mut kernel) = load_or_skip() else { return };
+    let _network = sockets::network().unwrap();
     let mut events = world::Events::take(&mut kernel.ebpf);
     let mut minute = now_ns() / MINUTE_NS;
     let mut cases = cases::in_minute(minute);
@@ -110,6 +112,7 @@ struct Left {
 fn one(kernel: &mut Kernel, case: &Case) -> Left {
     let name = &case.name;
     world::set_up(&mut kernel.ebpf, &case.world);
+    let _sockets = sockets::open(&case.world);
     reset_reasons(kernel);
     let (before, made_s) = (coarse_now(), boot_s());
     let (action, frame) = kernel::run(program(kernel), &case.frame).unwrap_or_else(|e| panic!("{name}: {e:#}"));

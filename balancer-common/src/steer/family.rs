@@ -45,6 +45,9 @@ pub trait Family {
     fn flow<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<Self::Half<'t>>;
     fn track<'t, T: Tables>(tables: &'t T, key: &Self::Key) -> Option<TrackSlot<'t>>;
 
+    /// See [`Tables::has_socket4`].
+    fn has_socket<T: Tables>(tables: &T, key: &Self::Key) -> bool;
+
     /// What the words of a session say.
     fn addr(words: &Addr6) -> Self::Addr;
     fn take_port<T: Tables>(tables: &T, key: &PortKey) -> Option<u16>;

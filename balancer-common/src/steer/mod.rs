@@ -22,8 +22,8 @@ pub use values::{Half, HalfFlow, TrackSlot};
 
 use crate::{
     abi::{
-        self, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, PortKey, Reason, Secret,
-        ServiceKey,
+        self, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, Miss, NextHop, PortKey, Reason,
+        Secret, ServiceKey, SourcePorts,
     },
     packet::{Frame, View, frame::unmerged, header, parse},
 };
@@ -88,6 +88,20 @@ pub trait Tables {
     fn remove6(&self, key: &FlowKey6);
     fn secret(&self, slot: u32) -> Option<Secret>;
 
+    /// User space is asked about packets of unknown flows.
+    fn asks(&self) -> bool;
+    /// The ports that connections to origins leave from, under the key of a service at port 0.
+    fn source(&self, key: &ServiceKey) -> Option<SourcePorts>;
+    /// A socket of this host's is to have packets with this key. One that listens for TCP does not count.
+    fn has_socket4(&self, key: &FlowKey4) -> bool;
+    fn has_socket6(&self, key: &FlowKey6) -> bool;
+    fn miss(&self, key: &FlowKey6) -> Option<Miss>;
+    fn set_miss(&self, key: &FlowKey6, miss: Miss);
+    /// Sends the event, unless room has to be left for those of flows.
+    fn ask(&self, event: Event) -> bool;
+    /// How far the clock that the balancers share is ahead of [`Self::now_ns`], modulo 2^64.
+    fn clock_ahead_ns(&self) -> u64;
+
     /// May lose the event when nobody reads them.
     fn event(&self, event: Event);
     /// `CLOCK_MONOTONIC` as the coarse clock shows it.
@@ -118,6 +132,7 @@ pub fn steer<T: Tables>(tables: &T, frame: Frame, ingress: u32) -> Outcome {
         header::eth::IPV4 => match steer_ipv4(tables, Received { frame: frame.reborrow(), l3, ingress }) {
             Step::SRT => srt::ipv4(tables, Received { frame: tables.renew(frame), l3, ingress }),
             Step::WEB_RTC => stun::ipv4(tables, Received { frame: tables.renew(frame), l3, ingress }),
+            Step::MISSED => miss::ipv4(tables, Received { frame: tables.renew(frame), l3, ingress }),
             Step { reason: Reason::TooBig, how: mtu } => {
                 too_big::ipv4(tables, Received { frame: tables.renew(frame), l3, ingress }, mtu)
             }
@@ -126,6 +141,7 @@ pub fn steer<T: Tables>(tables: &T, frame: Frame, ingress: u32) -> Outcome {
         header::eth::IPV6 => match steer_ipv6(tables, Received { frame: frame.reborrow(), l3, ingress }) {
             Step::SRT => srt::ipv6(tables, Received { frame: tables.renew(frame), l3, ingress }),
             Step::WEB_RTC => stun::ipv6(tables, Received { frame: tables.renew(frame), l3, ingress }),
+            Step::MISSED => miss::ipv6(tables, Received { frame: tables.renew(frame), l3, ingress }),
             Step { reason: Reason::TooBig, how: mtu } => {
                 too_big::ipv6(tables, Received { frame: tables.renew(frame), l3, ingress }, mtu)
             }
@@ -137,9 +153,9 @@ pub fn steer<T: Tables>(tables: &T, frame: Frame, ingress: u32) -> Outcome {
 }
 
 /// An [`Outcome`] in one register: in memory it would take of the stack of caller and callee. Or that the common path
-/// comes to no outcome, for a datagram without a flow for a service of SRT or WebRTC: what those do takes more stack than
-/// is left below the common path, so it is done beside it, on the frame as it came in. So are datagrams too big for the
-/// next link: with the reason `TooBig`, `how` is the link's MTU.
+/// comes to no outcome, for a datagram without a flow for a service of SRT or WebRTC, and for whatever user space may have
+/// to be asked about: what those do takes more stack than is left below the common path, so it is done beside it, on the
+/// frame as it came in. So are datagrams too big for the next link: with the reason `TooBig`, `how` is the link's MTU.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Step {
     how: u32,
@@ -149,6 +165,7 @@ struct Step {
 impl Step {
     const SRT: Self = Self { how: Self::STRANGER, reason: Reason::SrtAnswered };
     const WEB_RTC: Self = Self { how: Self::STRANGER, reason: Reason::IceMade };
+    const MISSED: Self = Self { how: Self::STRANGER, reason: Reason::Asked };
 
     const PASS: u32 = 0;
     const DROP: u32 = 1;
@@ -233,7 +250,7 @@ fn steer_ip<F: Family, T: Tables>(tables: &T, received: Received) -> Step {
         Err(reason) => return Outcome::pass(reason).into(),
     };
     let outcome = match ip.proto {
-        header::proto::TCP => tcp::steer::<F, T>(tables, frame, &ip, ingress),
+        header::proto::TCP => return tcp::steer::<F, T>(tables, frame, &ip, ingress),
         header::proto::UDP => return udp::steer::<F, T>(tables, frame, &ip, ingress),
         proto if proto == F::ICMP => icmp::steer::<F, T>(tables, frame, &ip, ingress),
         _ => Outcome::pass(Reason::OtherProtocol),

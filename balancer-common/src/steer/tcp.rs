@@ -1,7 +1,7 @@
 //! TCP packets of spliced flows: two connections with numbers of their own, joined by translation.
 
 use super::{
-    HalfFlow, Outcome, Tables, emit,
+    HalfFlow, Outcome, Step, Tables, emit,
     family::Family,
     hold, miss,
     mute::{self, Said},
@@ -19,14 +19,14 @@ use crate::{
 };
 
 #[inline(always)]
-pub fn steer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, ingress: u32) -> Outcome {
+pub fn steer<F: Family, T: Tables>(tables: &T, frame: Frame, ip: &Ip<F::Addr>, ingress: u32) -> Step {
     let segment = match Tcp::parse(&frame, ip.l4, ip.payload_len) {
         Ok(segment) => segment,
-        Err(reason) => return Outcome::pass(reason),
+        Err(reason) => return Outcome::pass(reason).into(),
     };
     let key = F::key(ip.src, ip.dst, segment.ports, proto::TCP);
     match F::flow(tables, &key) {
-        Some(half) => hit::<F, T>(tables, frame, ip, &segment, &key, &half, ingress),
+        Some(half) => hit::<F, T>(tables, frame, ip, &segment, &key, &half, ingress).into(),
         None => miss::tcp::<F, T>(tables, frame, ip, &segment, &key, ingress),
     }
 }

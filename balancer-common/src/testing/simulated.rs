@@ -3,11 +3,11 @@
 use core::cell::{Cell, OnceCell, RefCell};
 use std::{collections::BTreeMap, vec::Vec};
 
-pub use super::world::{Flow, Tuple, World};
+pub use super::world::{Flow, Socket, Tuple, World};
 use crate::{
     abi::{
-        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, PortKey, Secret,
-        ServiceKey, Track,
+        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, Miss, NextHop, PortKey, Secret,
+        ServiceKey, SourcePorts, Track,
     },
     packet::{Frame, View},
     steer::{Half, Outcome, Tables, TrackSlot, steer},
@@ -23,6 +23,7 @@ pub struct Simulated {
     world: World,
     taken: RefCell<Vec<(bool, PortKey)>>,
     arrivals: RefCell<BTreeMap<Tuple, Arrival>>,
+    misses: RefCell<BTreeMap<Tuple, Miss>>,
     now_ns: u64,
     pub events: RefCell<Vec<Event>>,
     /// The frame's length, if it was changed.
@@ -85,6 +86,7 @@ impl Simulated {
         }
         tables.tracks = world.tracks.iter().map(|(tuple, track)| (*tuple, Cell::new(*track))).collect();
         tables.arrivals.replace(world.arrivals.clone());
+        tables.misses.replace(world.misses.clone());
         tables
     }
 
@@ -96,8 +98,13 @@ impl Simulated {
         world.flows = flows4.chain(flows6).collect();
         world.tracks = self.tracks.iter().map(|(tuple, track)| (*tuple, track.get())).collect();
         world.arrivals = self.arrivals.borrow().clone();
+        world.misses = self.misses.borrow().clone();
         world.ports.retain(|port, _| !self.taken.borrow().contains(port));
         world
+    }
+
+    fn has_socket(&self, key: impl Fn(&Tuple) -> bool) -> bool {
+        self.world.sockets.iter().any(|(tuple, socket)| key(tuple) && *socket != Socket::Listening)
     }
 
     fn take(&self, key: (bool, PortKey)) -> Option<u16> {
@@ -191,6 +198,39 @@ impl Tables for Simulated {
 
     fn secret(&self, slot: u32) -> Option<Secret> {
         self.world.secrets.get(&slot).map(|&(k0, k1)| Secret { k0, k1 })
+    }
+
+    fn asks(&self) -> bool {
+        self.world.asks
+    }
+
+    fn source(&self, key: &ServiceKey) -> Option<SourcePorts> {
+        self.world.sources.iter().find(|(source, _)| source.source() == *key).map(|(_, ports)| *ports)
+    }
+
+    fn has_socket4(&self, key: &FlowKey4) -> bool {
+        self.has_socket(|tuple| tuple.key4().as_ref() == Some(key))
+    }
+
+    fn has_socket6(&self, key: &FlowKey6) -> bool {
+        self.has_socket(|tuple| tuple.key6().as_ref() == Some(key))
+    }
+
+    fn miss(&self, key: &FlowKey6) -> Option<Miss> {
+        self.misses.borrow().get(&Tuple::of_wide(key)).copied()
+    }
+
+    fn set_miss(&self, key: &FlowKey6, miss: Miss) {
+        self.misses.borrow_mut().insert(Tuple::of_wide(key), miss);
+    }
+
+    fn ask(&self, event: Event) -> bool {
+        self.event(event);
+        true
+    }
+
+    fn clock_ahead_ns(&self) -> u64 {
+        self.world.clock_ahead_ns
     }
 
     fn event(&self, event: Event) {

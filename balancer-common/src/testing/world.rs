@@ -4,8 +4,8 @@ use core::ops::RangeInclusive;
 use std::{collections::BTreeMap, net::IpAddr, net::SocketAddr, vec::Vec};
 
 use crate::abi::{
-    Addr4, Addr6, Arrival, Control, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop,
-    PortKey, Seen, ServiceKey, ServiceKind, Splice, Track,
+    Addr4, Addr6, Arrival, Control, Event, EventKind, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, Miss,
+    NextHop, PortKey, Seen, ServiceKey, ServiceKind, SourcePorts, Splice, Track,
 };
 
 /// A 5-tuple as people write it.
@@ -73,6 +73,11 @@ impl Tuple {
             proto: key.proto,
         };
         self.key6().or_else(|| self.key4().map(narrow))
+    }
+
+    /// The key in `SOURCES` of the address `dst`.
+    pub fn source(&self) -> ServiceKey {
+        ServiceKey { port: 0, ..self.service() }
     }
 
     /// The key of the service that `dst` is.
@@ -153,7 +158,8 @@ impl Flow {
 
 impl World {
     /// Checks the clocks in what the fast path left of `before`, and sets them back to what a case says: counted and made
-    /// flows have `last_seen` in the one range, and made ones the second of their making in the other.
+    /// flows have `last_seen` in the one range, and made ones the second of their making in the other. Questions that were
+    /// asked run out so long after the one range.
     pub fn stop_clocks(&mut self, before: &Self, last_seen: RangeInclusive<u32>, made_s: RangeInclusive<u32>) {
         for (tuple, flow) in &mut self.flows {
             let old = before.flows.get(tuple);
@@ -165,6 +171,17 @@ impl World {
             if old.is_none_or(|old| old.packets != flow.packets) {
                 assert!(last_seen.contains(&flow.last_seen), "{tuple:?}: {} in {last_seen:?}", flow.last_seen);
                 flow.last_seen = 0;
+            }
+        }
+        for (tuple, miss) in &mut self.misses {
+            if before.misses.get(tuple) != Some(miss) {
+                let asked = (miss.0.wrapping_sub(Miss::ASKED_NS) >> 20) as u32;
+                assert!(!miss.is_nobodys(), "{tuple:?}: {miss:?}");
+                assert!(
+                    (*last_seen.start() - 1..=*last_seen.end()).contains(&asked),
+                    "{tuple:?}: {asked} in {last_seen:?}"
+                );
+                *miss = Miss::default();
             }
         }
     }
@@ -191,4 +208,22 @@ pub struct World {
     pub arrivals: BTreeMap<Tuple, Arrival>,
     /// Both words of each.
     pub secrets: BTreeMap<u32, (u64, u64)>,
+    /// The first bit of `CLUSTER`.
+    pub asks: bool,
+    pub clock_ahead_ns: u64,
+    /// Destination without its port, and protocol.
+    pub sources: Vec<(Tuple, SourcePorts)>,
+    /// By the 5-tuple of what they receive.
+    pub sockets: BTreeMap<Tuple, Socket>,
+    pub misses: BTreeMap<Tuple, Miss>,
+}
+
+/// A socket of the host's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Socket {
+    Listening,
+    Established,
+    /// It has sent its FIN and has the other's.
+    TimeWait,
+    Udp,
 }

@@ -6,8 +6,8 @@ use aya::{
 };
 use balancer_common::{
     abi::{
-        Arrival, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, NextHop, Origin, PortKey,
-        Reason, ReasonCount, Secret, Service, ServiceKey, Track, map,
+        Arrival, Cluster, Control, Event, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, Miss, NextHop, Origin,
+        PortKey, Reason, ReasonCount, Secret, Service, ServiceKey, SourcePorts, Track, map,
     },
     testing::{
         cases::LO,
@@ -83,9 +83,33 @@ pub fn set_up(ebpf: &mut Ebpf, world: &World) {
     for (tuple, arrival) in &world.arrivals {
         table::<FlowKey6, Arrival>(ebpf, map::ARRIVALS).insert(tuple.wide().unwrap(), arrival, 0).unwrap();
     }
+    set_up_cluster(ebpf, world);
 }
 
-/// What the program made of the world: the flows that were there or are in `expected`, tracks, ports and arrivals.
+/// What several balancers have in common. Sockets are not made here.
+fn set_up_cluster(ebpf: &mut Ebpf, world: &World) {
+    let mut words = array::<u64>(ebpf, map::CLUSTER);
+    words.set(Cluster::FLAGS, if world.asks { Cluster::ASK } else { 0 }, 0).unwrap();
+    words.set(Cluster::CLOCK_AHEAD_NS, world.clock_ahead_ns, 0).unwrap();
+    for (tuple, ports) in &world.sources {
+        table::<ServiceKey, SourcePorts>(ebpf, map::SOURCES).insert(tuple.source(), ports, 0).unwrap();
+    }
+    for (tuple, miss) in &world.misses {
+        table::<FlowKey6, Miss>(ebpf, map::MISSES).insert(tuple.wide().unwrap(), miss, 0).unwrap();
+    }
+}
+
+fn clear_cluster(ebpf: &mut Ebpf, world: &World) {
+    set_up_cluster(ebpf, &World::default());
+    for (tuple, _) in &world.sources {
+        table::<ServiceKey, SourcePorts>(ebpf, map::SOURCES).remove(&tuple.source()).unwrap();
+    }
+    let mut misses = table::<FlowKey6, Miss>(ebpf, map::MISSES);
+    let keys: Vec<_> = misses.keys().map(|key| key.unwrap()).collect();
+    keys.iter().for_each(|key| misses.remove(key).unwrap());
+}
+
+/// What the program made of the world: the flows that were there or are in `expected`, tracks, ports, arrivals and misses.
 pub fn read(ebpf: &mut Ebpf, before: &World, expected: &World) -> World {
     let mut world = before.clone();
     let tuples = before.flows.keys().chain(expected.flows.keys());
@@ -100,6 +124,8 @@ pub fn read(ebpf: &mut Ebpf, before: &World, expected: &World) -> World {
     world.ports.retain(|(is_v6, key), _| ports(ebpf, *is_v6).get(key, 0).is_ok());
     let arrivals = table::<FlowKey6, Arrival>(ebpf, map::ARRIVALS);
     world.arrivals = arrivals.iter().map(Result::unwrap).map(|(key, value)| (Tuple::of_wide(&key), value)).collect();
+    let misses = table::<FlowKey6, Miss>(ebpf, map::MISSES);
+    world.misses = misses.iter().map(Result::unwrap).map(|(key, value)| (Tuple::of_wide(&key), value)).collect();
     world
 }
 
@@ -162,6 +188,7 @@ pub fn clear(ebpf: &mut Ebpf, world: &World) {
     let mut arrivals = table::<FlowKey6, Arrival>(ebpf, map::ARRIVALS);
     let keys: Vec<_> = arrivals.keys().map(|key| key.unwrap()).collect();
     keys.iter().for_each(|key| arrivals.remove(key).unwrap());
+    clear_cluster(ebpf, world);
 }
 
 /// Packets and bytes of every reason that was counted, over all CPUs.

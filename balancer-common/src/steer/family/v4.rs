@@ -83,6 +83,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn has_socket<T: Tables>(tables: &T, key: &FlowKey4) -> bool {
+        tables.has_socket4(key)
+    }
+
+    #[inline(always)]
     fn addr(words: &Addr6) -> Addr4 {
         words[0]
     }

@@ -67,6 +67,11 @@ impl Family for V6 {
     }
 
     #[inline(always)]
+    fn has_socket<T: Tables>(tables: &T, key: &FlowKey6) -> bool {
+        tables.has_socket6(key)
+    }
+
+    #[inline(always)]
     fn addr(words: &Addr6) -> Addr6 {
         *words
     }

@@ -6,6 +6,7 @@
 mod ends;
 mod hold;
 mod icmp;
+mod missed;
 mod mute;
 mod options;
 mod passed;
@@ -120,6 +121,7 @@ fn of(stage: &Stage) -> Vec<Case> {
         hold::cases,
         icmp::cases,
         passed::cases,
+        missed::cases,
         too_big::cases,
         stun::cases,
     ];
