@@ -1,6 +1,7 @@
 //! Makes the maps and the living flows equal to what the store wants. Restart, registration, lease expiry, connect
 //! failure and API call all take this one path.
 
+use crate::flow::Role;
 use crate::live::Live;
 use crate::offload::{Offload, StreamEntry};
 use crate::registry::DesiredOrigin;
@@ -47,12 +48,17 @@ impl Reconciler {
         }
         for reset in resets {
             // First: else their clients would have new flows at once.
-            self.rtc.end_placed(reset.origin, reset.generation, Some(reset.stream));
+            self.rtc.end_reset(&reset);
             let flows = self.live.reset(|f| {
                 (f.stream_index, f.origin, f.origin_generation) == (reset.stream, reset.origin, reset.generation)
+                    && reset.publishers_before.is_none_or(|before| f.role == Role::Publish && f.made_at < before)
             });
             if flows > 0 {
-                info!(flows, origin = reset.origin, "stream left this origin: its flows are reset");
+                let why = match reset.publishers_before {
+                    None => "the stream is not there any more",
+                    Some(_) => "another publisher has come",
+                };
+                info!(flows, origin = reset.origin, why, "flows of a stream are reset");
             }
         }
     }

@@ -1,6 +1,7 @@
 //! What an origin carries, in one number, and how it is learnt from the counters of the flows.
 
-use crate::flow::{FlowId, FlowRecord, Path};
+use crate::flow::{FlowId, FlowRecord, Path, Role};
+use crate::registry::{Serving, Unfed};
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -47,6 +48,8 @@ pub struct Loads {
     pub origins: HashMap<u16, Load>,
     /// By stream index.
     pub streams: HashMap<u32, Rate>,
+    /// Who brings or gets nothing, and for how long.
+    pub unfed: Unfed,
 }
 
 /// Rates of change of the flows' counters. Feed it all flows, about once a second.
@@ -64,6 +67,9 @@ struct Seen {
     bytes_out: u64,
     packets_out: u64,
     heard_at: Option<Duration>,
+    first_at: Duration,
+    /// When it last carried what may be media.
+    fed_at: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,12 +81,16 @@ struct Smoothed {
 /// Longer than a group of pictures, so that a key frame is not a peak; short enough to see a stream end.
 const SMOOTHING: Duration = Duration::from_secs(5);
 
+/// In a second: less is no media, but keep-alives and the protocol's own words. Speech alone is ten times as much.
+const MEDIA_BYTES_PER_S: u64 = 250;
+
 impl Sampler {
     pub fn sample<'a>(&mut self, flows: impl Iterator<Item = (FlowId, &'a FlowRecord)>, now: Duration) -> Loads {
         let elapsed = self.sampled_at.map_or(Duration::ZERO, |at| now.saturating_sub(at));
         let mut seen = HashMap::with_capacity(self.seen.len());
         let mut by_origin: HashMap<u16, Seen> = HashMap::new();
         let mut by_stream: HashMap<u32, Seen> = HashMap::new();
+        let mut fed: HashMap<Serving, (Duration, Option<Duration>)> = HashMap::new();
         for (id, flow) in flows {
             let old = self.seen.get(&id).copied();
             let before = old.unwrap_or_default();
@@ -91,12 +101,24 @@ impl Sampler {
             } else {
                 before.heard_at.or(Some(flow.made_at))
             };
-            let current = Seen {
+            let mut current = Seen {
                 bytes_in: flow.to_origin.bytes,
                 bytes_out: flow.to_client.bytes,
                 packets_out: flow.to_client.packets,
                 heard_at,
+                first_at: old.map_or(now, |old| old.first_at),
+                fed_at: before.fed_at,
             };
+            let media = match flow.role {
+                Role::Publish => current.bytes_in.saturating_sub(before.bytes_in),
+                Role::Play => current.bytes_out.saturating_sub(before.bytes_out),
+            };
+            if old.is_some() && media >= (elapsed.as_millis() as u64 * MEDIA_BYTES_PER_S / 1000).max(1) {
+                current.fed_at = Some(now);
+            }
+            let of = (flow.stream_index, (flow.origin, flow.origin_generation), flow.role);
+            let (first_at, fed_at) = fed.entry(of).or_insert((now, None));
+            (*first_at, *fed_at) = (current.first_at.min(*first_at), current.fed_at.max(*fed_at));
             // What an adopted flow has carried before this process saw it is no rate.
             let before =
                 if old.is_none() && self.sampled_at.is_none_or(|at| flow.made_at < at) { current } else { before };
@@ -118,6 +140,7 @@ impl Sampler {
         Loads {
             origins: self.origins.iter().map(load).collect(),
             streams: self.streams.iter().map(|(index, smoothed)| (*index, smoothed.rate())).collect(),
+            unfed: fed.into_iter().map(|(of, (first, fed))| (of, now.saturating_sub(fed.unwrap_or(first)))).collect(),
         }
     }
 }

@@ -25,7 +25,8 @@ pub use registration::{
 pub use shared::{Applied, SharedOrigin};
 pub use slots::{DesiredOrigin, ORIGINS_MAX};
 pub use streams::{
-    CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed, Elsewhere, FlowTicket, LINGER, Mapping, Reset, STREAMS_MAX, Stream,
-    StreamChange, Streams, StreamsFull, VIEWER_LEASE,
+    BARRED, Backup, CARRIERS_MAX, CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed, Elsewhere, FlowTicket, LINGER, Mapping,
+    Publisher, Reset, SILENT, SILENT_SAME, STREAMS_MAX, Serving, Stream, StreamChange, Streams, StreamsFull, Unfed,
+    VIEWER_LEASE,
 };
 pub use whose::{Caller, NotWhose};

@@ -1,15 +1,19 @@
 //! Which stream is on which origin, and how many flows carry it. Pure; time is an argument.
 //!
-//! A stream has at most one origin. Its index stays while any flow or lease is left, also when its origin dies and it
+//! A stream has at most one origin of its own, where it is published; others may carry it too. Its index stays while any flow or lease is left, also when its origin dies and it
 //! is placed anew: flows and maps refer to it. Flows are counted by where they were placed, so that those of a dead
 //! origin, or viewers that a publisher has left behind, are told from those that serve.
 
+mod carriers;
 mod claims;
+mod flows;
 mod group;
 mod names;
 mod shared;
 mod stream;
+mod succession;
 
+pub use carriers::{BARRED, Backup, CARRIERS_MAX, Publisher, SILENT, SILENT_SAME, Serving, Unfed};
 pub use claims::{CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed};
 pub use shared::Elsewhere;
 pub use stream::Stream;
@@ -17,8 +21,7 @@ pub use stream::Stream;
 use crate::flow::{Protocol, Role};
 use crate::placement::Rate;
 use crate::recognize::StreamKey;
-use balancer_common::abi::capacity;
-use group::Group;
+use balancer_common::abi::{Reason, capacity};
 use names::Names;
 use shared::Touched;
 use std::collections::{BTreeSet, HashMap, VecDeque};
@@ -52,6 +55,14 @@ pub struct Reset {
     pub stream: u32,
     pub origin: u16,
     pub generation: u16,
+    /// Only its publishers whose flows began before that: another one comes. `None`: all.
+    pub publishers_before: Option<Duration>,
+}
+
+impl Reset {
+    pub fn all(stream: u32, (origin, generation): (u16, u16)) -> Self {
+        Self { stream, origin, generation, publishers_before: None }
+    }
 }
 
 /// What `STREAMS` and `STREAM_NAMES` should say of one index.
@@ -88,7 +99,7 @@ pub struct Streams {
     slots: Vec<Option<Stream>>,
     /// Oldest first, so that an index rests as long as it can before another stream gets it.
     free: VecDeque<u32>,
-    /// Mapped streams by origin index.
+    /// By origin index: streams that are mapped there, or carried there too.
     per_origin: HashMap<u16, u32>,
     /// The same for those that are claimed.
     claims_per_origin: HashMap<u16, u32>,
@@ -97,6 +108,7 @@ pub struct Streams {
     gone: HashMap<u32, Arc<StreamKey>>,
     resets: BTreeSet<Reset>,
     touched: Touched,
+    tally: Vec<Reason>,
 }
 
 impl Streams {
@@ -125,7 +137,7 @@ impl Streams {
         self.by_key.is_empty()
     }
 
-    /// Streams that are on an origin.
+    /// Streams that are on an origin, or carried there too.
     pub fn on(&self, origin: u16) -> u32 {
         self.per_origin.get(&origin).copied().unwrap_or(0)
     }
@@ -170,81 +182,6 @@ impl Streams {
         true
     }
 
-    pub fn flow_opened(&mut self, ticket: FlowTicket) {
-        let placed_on = (ticket.origin, ticket.generation);
-        let Some(stream) = self.slot_mut(ticket.stream) else { return };
-        let told = (ticket.role == Role::Publish || stream.groups.is_empty()).then(|| stream.key.clone());
-        let group = match stream.groups.iter_mut().position(|g| g.placed_on == placed_on) {
-            Some(at) => &mut stream.groups[at],
-            None => {
-                stream.groups.push(Group::new(placed_on));
-                let last = stream.groups.len() - 1;
-                &mut stream.groups[last]
-            }
-        };
-        group.opened(ticket.role, ticket.protocol);
-        let left_behind: Vec<Reset> = match stream.mapping {
-            Some(m) if ticket.role == Role::Publish && m.placed_on() == placed_on => stream.elsewhere().collect(),
-            // A viewer whose connection took longer than the publisher's, and went where the stream was before.
-            // Or a publisher that took longer than one that went to its origin directly.
-            Some(m)
-                if (ticket.role == Role::Play || stream.is_claimed()) && m.confirmed && m.placed_on() != placed_on =>
-            {
-                vec![Reset { stream: ticket.stream, origin: ticket.origin, generation: ticket.generation }]
-            }
-            _ => Vec::new(),
-        };
-        self.resets.extend(left_behind);
-        if let Some(key) = told {
-            self.touched.add(&key);
-        }
-    }
-
-    pub fn flow_closed(&mut self, ticket: FlowTicket, now: Duration) {
-        let placed_on = (ticket.origin, ticket.generation);
-        let Some(stream) = self.slot_mut(ticket.stream) else { return };
-        if let Some(at) = stream.groups.iter().position(|g| g.placed_on == placed_on) {
-            let group = &mut stream.groups[at];
-            group.closed(ticket.role, ticket.protocol);
-            let was_the_last = ticket.role == Role::Publish && group.publishers == 0;
-            if group.is_empty() {
-                stream.groups.swap_remove(at);
-            }
-            if was_the_last && let Some(claim) = stream.claim.as_deref_mut().filter(|c| c.placed_on == placed_on) {
-                claim.until = Some(now + LINGER);
-            }
-        }
-        let told = (ticket.role == Role::Publish || stream.groups.is_empty()).then(|| stream.key.clone());
-        if let Some(key) = told {
-            self.touched.add(&key);
-        }
-        self.renew(ticket.stream, now);
-        self.remove_if_unused(ticket.stream, now);
-    }
-
-    /// The origin's flows have ended: its streams are free to be placed anew.
-    pub fn free_origin(&mut self, origin: u16, now: Duration) {
-        if self.on(origin) == 0 {
-            return;
-        }
-        let on_it = |s: &Stream| s.mapping.is_some_and(|m| m.origin == origin);
-        let indexes: Vec<u32> = self.iter().filter(|s| on_it(s)).map(|s| s.index).collect();
-        for index in indexes {
-            self.map(index, None);
-            self.remove_if_unused(index, now);
-        }
-    }
-
-    /// Takes a stream off its origin by an operator's word; its flows are to be reset.
-    pub fn release(&mut self, key: &StreamKey, now: Duration) -> Option<u32> {
-        let index = *self.by_key.get(key)?;
-        self.map(index, None);
-        let resets: Vec<Reset> = self.by_index(index)?.elsewhere().collect();
-        self.resets.extend(resets);
-        self.remove_if_unused(index, now);
-        Some(index)
-    }
-
     /// A measurement; streams that are not in it carry nothing.
     pub fn set_rates(&mut self, rates: &HashMap<u32, Rate>) {
         for stream in self.slots.iter_mut().flatten() {
@@ -255,6 +192,7 @@ impl Streams {
     /// Streams whose lease has run out and that no flow carries are gone.
     pub fn tick(&mut self, now: Duration) {
         self.end_stale_claims(now);
+        self.tick_carriers(now);
         let unused: Vec<u32> = self.iter().filter(|s| s.is_unused(now)).map(|s| s.index).collect();
         for index in unused {
             self.remove_if_unused(index, now);
@@ -327,6 +265,9 @@ impl Streams {
             self.end_claim(index);
             self.changes.insert(index);
         }
+        if let Some(new) = mapping {
+            self.drop_carrier(index, new.placed_on());
+        }
     }
 
     fn remove_if_unused(&mut self, index: u32, now: Duration) {
@@ -334,6 +275,7 @@ impl Streams {
         let key = stream.key.clone();
         self.touched.add(&key);
         self.map(index, None);
+        self.drop_carriers_of(index);
         self.by_key.remove(&key);
         self.by_name.remove(&key, index);
         self.slots[index as usize] = None;

@@ -9,6 +9,7 @@ use crate::live::Live;
 use crate::offload::{Half, Offload, Ways};
 use crate::placement::Placement;
 use crate::recognize::StreamKey;
+use crate::registry::Reset;
 use crate::slowpath::{PortLease, PortPool};
 use crate::sources::Sources;
 use crate::store::{Clock, Store};
@@ -144,14 +145,28 @@ impl Sessions {
 
     /// Ends every session that was placed so: the origin is gone, or the stream has left it.
     pub fn end_placed(&self, origin: u16, generation: u16, stream: Option<u32>) -> usize {
-        let mut table = self.table();
-        let ids = table.picked(|session| {
+        self.end_which("origin or stream gone", |session| {
             let p = &session.placement;
             (p.origin, p.generation) == (origin, generation) && stream.is_none_or(|stream| stream == p.stream)
-        });
+        })
+    }
+
+    /// Ends those that a reset is for.
+    pub fn end_reset(&self, reset: &Reset) -> usize {
+        self.end_which("stream left this origin, or has another publisher", |session| {
+            let p = &session.placement;
+            let replaced = |before| session.role == Role::Publish && p.placed_at < before;
+            (p.stream, p.origin, p.generation) == (reset.stream, reset.origin, reset.generation)
+                && reset.publishers_before.is_none_or(replaced)
+        })
+    }
+
+    fn end_which(&self, why: &'static str, which: impl Fn(&Session) -> bool) -> usize {
+        let mut table = self.table();
+        let ids = table.picked(which);
         for id in &ids {
             if let Some(session) = table.remove(*id) {
-                self.finish(*id, session, "origin or stream gone");
+                self.finish(*id, session, why);
             }
         }
         ids.len()

@@ -186,6 +186,7 @@ impl Store {
         let State { registry, streams, .. } = &mut *self.lock();
         registry.set_loads(&loads.origins);
         streams.set_rates(&loads.streams);
+        streams.set_unfed(&loads.unfed);
     }
 
     /// Leases and deadlines; about once a second.
@@ -291,6 +292,9 @@ impl Store {
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let mut state = self.lock();
         let result = change(&mut state);
+        for reason in state.streams.take_tally() {
+            self.counters.count(reason);
+        }
         let news = state.registry.is_changed() || state.streams.has_news();
         drop(state);
         if news {

@@ -14,7 +14,7 @@ use std::time::Duration;
 /// An eighth of all streams: more direct publishers than one server has ever carried.
 pub const CLAIMS_PER_ORIGIN_MAX: u32 = 16 * 1024;
 /// Publishers of one stream on one origin: the one, and those that are being refused meanwhile.
-const CLIENTS_MAX: usize = 8;
+pub(super) const CLIENTS_MAX: usize = 8;
 
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
@@ -102,7 +102,7 @@ impl Streams {
         self.claims_per_origin.get(&origin).copied().unwrap_or(0)
     }
 
-    fn add_client(&mut self, index: u32, placed_on: (u16, u16), client: &Name) {
+    pub(super) fn add_client(&mut self, index: u32, placed_on: (u16, u16), client: &Name) {
         let Some(stream) = self.slot_mut(index) else { return };
         match stream.claim.as_deref_mut() {
             Some(claim) => {

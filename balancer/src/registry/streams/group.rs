@@ -1,6 +1,7 @@
 //! Flows of a stream that were placed on one generation of one origin, counted.
 
 use crate::flow::{Protocol, Role};
+use std::time::Duration;
 
 const PROTOCOLS: [Protocol; 8] = [
     Protocol::Rtmp,
@@ -19,11 +20,13 @@ pub(super) struct Group {
     pub publishers: u32,
     pub players: u32,
     by_protocol: [u32; PROTOCOLS.len()],
+    /// For how long its publishers have sent, and its players got, nothing.
+    pub unfed: [Option<Duration>; 2],
 }
 
 impl Group {
     pub fn new(placed_on: (u16, u16)) -> Self {
-        Self { placed_on, publishers: 0, players: 0, by_protocol: [0; PROTOCOLS.len()] }
+        Self { placed_on, publishers: 0, players: 0, by_protocol: [0; PROTOCOLS.len()], unfed: [None; 2] }
     }
 
     pub fn opened(&mut self, role: Role, protocol: Protocol) {
@@ -36,6 +39,14 @@ impl Group {
         *count = count.saturating_sub(1);
         let count = self.of_protocol(protocol);
         *count = count.saturating_sub(1);
+    }
+
+    /// `None`: not measured yet.
+    pub fn unfed(&self, role: Role) -> Option<Duration> {
+        match role {
+            Role::Publish => self.unfed[0],
+            Role::Play => self.unfed[1],
+        }
     }
 
     pub fn is_empty(&self) -> bool {

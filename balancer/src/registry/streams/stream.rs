@@ -1,8 +1,9 @@
 //! One stream: where it is, and who carries it.
 
+use super::carriers::Carrier;
 use super::claims::Claim;
 use super::group::Group;
-use super::{Elsewhere, Mapping, Reset};
+use super::{Elsewhere, Mapping, Publisher, Reset};
 use crate::flow::Protocol;
 use crate::placement::Rate;
 use crate::recognize::StreamKey;
@@ -18,6 +19,11 @@ pub struct Stream {
     pub(super) groups: Vec<Group>,
     /// What its origin says of it by hooks.
     pub(super) claim: Option<Box<Claim>>,
+    pub(super) publisher: Option<Publisher>,
+    /// At most [`super::CARRIERS_MAX`], one on an origin, none on the stream's own.
+    pub(super) carriers: Vec<Carrier>,
+    /// Origins that are not asked for it, and until when.
+    pub(super) barred: Vec<(u16, Duration)>,
     /// Stays until then even without a flow.
     pub(super) lease_until: Duration,
     pub(super) elsewhere_says: Elsewhere,
@@ -32,6 +38,9 @@ impl Stream {
             rate: Rate::default(),
             groups: Vec::new(),
             claim: None,
+            publisher: None,
+            carriers: Vec::new(),
+            barred: Vec::new(),
             lease_until: Duration::ZERO,
             elsewhere_says: Elsewhere::default(),
         }
@@ -47,14 +56,25 @@ impl Stream {
         self.serving().map_or(0, |g| g.publishers)
     }
 
-    /// Viewers on the stream's origin.
+    /// Viewers where the stream is.
     pub fn players(&self) -> u32 {
-        self.serving().map_or(0, |g| g.players)
+        self.groups_that_serve().map(|g| g.players).sum()
     }
 
-    /// What they speak.
+    /// What they, and its publishers, speak.
     pub fn protocols(&self) -> Vec<Protocol> {
-        self.serving().map(Group::protocols).unwrap_or_default()
+        let mut all: Vec<Protocol> = Vec::new();
+        for protocol in self.groups_that_serve().flat_map(Group::protocols) {
+            if !all.contains(&protocol) {
+                all.push(protocol);
+            }
+        }
+        all
+    }
+
+    fn groups_that_serve(&self) -> impl Iterator<Item = &Group> {
+        let home = self.mapping.map(|m| m.placed_on());
+        self.groups.iter().filter(move |g| Some(g.placed_on) == home || self.carries(g.placed_on))
     }
 
     /// Its origin says that somebody publishes it there, through us or not.
@@ -84,12 +104,11 @@ impl Stream {
             && (self.mapping.is_none() || self.lease_until <= now)
     }
 
-    /// Flows that are not on the stream's origin. Those of an earlier generation of it end with that.
+    /// Flows that are neither on the stream's origin nor on one that carries it too. Those of an earlier generation of
+    /// it end with that.
     pub(super) fn elsewhere(&self) -> impl Iterator<Item = Reset> + '_ {
         let home = self.mapping.map(|m| m.origin);
-        self.groups.iter().filter(move |g| Some(g.placed_on.0) != home).map(|g| {
-            let (origin, generation) = g.placed_on;
-            Reset { stream: self.index, origin, generation }
-        })
+        let left = self.groups.iter().filter(move |g| Some(g.placed_on.0) != home && !self.carries(g.placed_on));
+        left.map(|g| Reset::all(self.index, g.placed_on))
     }
 }

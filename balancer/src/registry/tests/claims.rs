@@ -104,7 +104,7 @@ fn a_publisher_that_we_carry_is_stronger_than_a_claim_elsewhere() {
     // One that was placed before and arrives late is sent away: two publishers would be one too many.
     t.take_resets();
     t.flow_opened(ticket(index, 1, Role::Publish));
-    assert_eq!(t.take_resets(), [Reset { stream: index, origin: 1, generation: 1 }]);
+    assert_eq!(t.take_resets(), [Reset::all(index, (1, 1))]);
 }
 
 #[test]
@@ -115,7 +115,7 @@ fn the_newest_claim_wins_and_its_viewers_follow() {
     let index = t.get(&k).unwrap().index;
     t.flow_opened(ticket(index, 1, Role::Play));
     assert_eq!(claim(&mut t, "live/a", 2, "y"), Ok(Claimed::Placed));
-    assert_eq!(t.take_resets(), [Reset { stream: index, origin: 1, generation: 1 }]);
+    assert_eq!(t.take_resets(), [Reset::all(index, (1, 1))]);
     assert_eq!((t.claims_on(1), t.claims_on(2)), (0, 1));
     let again = t.claim(&k, (1, 1), &name("x"), true, s(1));
     assert_eq!(again, Ok(Claimed::Elsewhere), "who repeats itself does not win it back");
@@ -132,7 +132,7 @@ fn a_claim_brings_early_viewers_along() {
     let index = t.assign(&k, Mapping { confirmed: false, ..confirmed(1) }, s(0)).unwrap();
     t.flow_opened(ticket(index, 1, Role::Play));
     claim(&mut t, "live/a", 2, "x").unwrap();
-    assert_eq!(t.take_resets(), [Reset { stream: index, origin: 1, generation: 1 }]);
+    assert_eq!(t.take_resets(), [Reset::all(index, (1, 1))]);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn a_publisher_leaves_early_viewers_behind_and_they_are_reported() {
     assert_eq!(t.assign(&k, on(2, 1, true), s(1)), Ok(index), "the index stays");
     assert_eq!((t.take_resets(), t.on(1), t.on(2)), (vec![], 0, 1), "not before the publisher is connected");
     t.flow_opened(ticket(index, 2, Role::Publish));
-    assert_eq!(t.take_resets(), [Reset { stream: index, origin: 1, generation: 1 }]);
+    assert_eq!(t.take_resets(), [Reset::all(index, (1, 1))]);
     let stream = t.by_index(index).unwrap();
     assert_eq!((stream.publishers(), stream.players(), stream.protocols()), (1, 0, vec![Protocol::Rtmp]));
     t.flow_closed(ticket(index, 1, Role::Play), s(2));
@@ -102,7 +102,7 @@ fn an_operator_ends_a_stream() {
     let index = t.assign(&k, on(1, 1, true), s(0)).unwrap();
     t.flow_opened(ticket(index, 1, Role::Publish));
     assert_eq!((t.release(&k, s(1)), t.release(&key("live/none"), s(1))), (Some(index), None));
-    assert_eq!(t.take_resets(), [Reset { stream: index, origin: 1, generation: 1 }]);
+    assert_eq!(t.take_resets(), [Reset::all(index, (1, 1))]);
     t.flow_closed(ticket(index, 1, Role::Publish), s(1));
     assert!(t.is_empty());
 }
