@@ -74,27 +74,37 @@ const ROUTED_VIP4: Ipv4Addr = Ipv4Addr::new(10, 71, 9, 9);
 const ROUTED_VIP6: Ipv6Addr = Ipv6Addr::new(0xfd71, 0, 0, 9, 0, 0, 0, 9);
 /// One-armed: everything in one subnet.
 const BRIDGED: u8 = 1;
-const DEVICE: &str = "eth0";
+pub(crate) const DEVICE: &str = "eth0";
 
-fn v4(subnet: u8, host: u8) -> Ipv4Addr {
+pub(crate) fn v4(subnet: u8, host: u8) -> Ipv4Addr {
     Ipv4Addr::new(10, 71, subnet, host)
 }
 
-fn v6(subnet: u8, host: u8) -> Ipv6Addr {
+pub(crate) fn v6(subnet: u8, host: u8) -> Ipv6Addr {
     Ipv6Addr::new(0xfd71, 0, 0, subnet.into(), 0, 0, 0, host.into())
 }
 
 impl DataCentre {
     pub fn build(layout: &Layout) -> Result<Self> {
+        let mut this = Self::empty()?;
+        let host_names = |kind: &str, n: u8| (0..n).map(|i| format!("{}-{kind}{i}", this.name)).collect::<Vec<_>>();
+        let (clients, origins) = (host_names("c", layout.clients), host_names("o", layout.origins));
+        match layout.arms {
+            Arms::Two => this.two_armed(&clients, &origins, layout.mtu)?,
+            Arms::One => this.one_armed(&clients, &origins, layout.mtu)?,
+        }
+        Ok(this)
+    }
+
+    /// A directory, and a host for a balancer that has no link yet.
+    pub(crate) fn empty() -> Result<Self> {
         let name = cleanup::unique_name();
         let directory = std::env::temp_dir().join(&name);
         cleanup::make(cleanup::Made::Directory(directory.clone()), || std::fs::create_dir_all(&directory))?;
         let lb = Netns::create(format!("{name}-lb"))?;
         lb.sysctl("net.ipv4.ip_forward", "1")?;
         lb.sysctl("net.ipv6.conf.all.forwarding", "1")?;
-        let host_names = |kind: &str, n: u8| (0..n).map(|i| format!("{name}-{kind}{i}")).collect::<Vec<_>>();
-        let (clients, origins) = (host_names("c", layout.clients), host_names("o", layout.origins));
-        let mut this = Self {
+        Ok(Self {
             clients: Vec::new(),
             origins: Vec::new(),
             lb,
@@ -102,15 +112,15 @@ impl DataCentre {
             vip4: ROUTED_VIP4,
             vip6: ROUTED_VIP6,
             hearing: Vec::new(),
-            name: name.clone(),
+            name,
             directory,
             _switch: None,
-        };
-        match layout.arms {
-            Arms::Two => this.two_armed(&clients, &origins, layout.mtu)?,
-            Arms::One => this.one_armed(&clients, &origins, layout.mtu)?,
-        }
-        Ok(this)
+        })
+    }
+
+    /// What the names of its hosts begin with.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     pub fn vip(&self, family: Family) -> IpAddr {
@@ -195,6 +205,6 @@ impl Drop for DataCentre {
     }
 }
 
-fn configure(netns: &Netns, device: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<()> {
+pub(crate) fn configure(netns: &Netns, device: &str, v4: Ipv4Addr, v6: Ipv6Addr) -> Result<()> {
     netns.ip(&format!("addr add {v4}/24 dev {device}\naddr add {v6}/64 dev {device} nodad\n"))
 }

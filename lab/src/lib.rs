@@ -16,6 +16,7 @@ mod example;
 pub mod ffmpeg;
 pub mod flood;
 pub mod host;
+pub mod hosts;
 pub mod http;
 pub mod keepalived;
 pub mod live_transmit;

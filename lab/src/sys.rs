@@ -118,6 +118,24 @@ pub fn without_checksum(socket: &std::net::UdpSocket) -> io::Result<()> {
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), size) })
 }
 
+/// Sends an Ethernet frame, as it is, out of the interface of this index.
+pub fn broadcast_frame(interface: u32, frame: &[u8]) -> io::Result<()> {
+    use socket2::{Domain, SockAddr, SockAddrStorage, Socket, Type};
+    let socket = Socket::new(Domain::PACKET, Type::RAW, None)?;
+    let mut storage = SockAddrStorage::zeroed();
+    let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+    // SAFETY: the storage is large enough for any kind of address, and zeros are a valid one of this kind.
+    let address = unsafe {
+        let link = storage.view_as::<libc::sockaddr_ll>();
+        link.sll_family = libc::AF_PACKET as u16;
+        link.sll_ifindex = interface as i32;
+        link.sll_halen = 6;
+        link.sll_addr[..6].fill(0xff);
+        SockAddr::new(storage, length)
+    };
+    socket.send_to(frame, &address).map(drop)
+}
+
 /// Sends the same datagram so many times by one call; how many were taken.
 pub fn send_many(fd: RawFd, datagram: &[u8], times: usize) -> io::Result<usize> {
     let mut part = libc::iovec { iov_base: datagram.as_ptr().cast_mut().cast(), iov_len: datagram.len() };

@@ -148,6 +148,10 @@ impl Plot {
         self.furnish(dc, balancer)
     }
 
+    pub(crate) fn layout_of(&self) -> &Layout {
+        &self.layout
+    }
+
     /// Makes of the usual settings what the test wants.
     pub(crate) fn change(&self, settings: &mut Settings) {
         self.settings.iter().for_each(|change| change(settings));

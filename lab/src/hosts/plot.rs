@@ -1,0 +1,80 @@
+//! What a scene with several balancers is to consist of, and building it.
+
+use super::layout::{self, Machine, Network};
+use super::{Hosts, STORE_PORT, SharedStore};
+use crate::balancer::{Balancer, Settings};
+use crate::data_centre::{DataCentre, Family};
+use crate::scene::Plot;
+use anyhow::Result;
+
+/// Each balancer has so many ports of its own towards origins.
+const PORTS_EACH: u16 = 4000;
+const FIRST_PORT: u16 = 20000;
+
+pub struct HostsPlot {
+    hosts: u8,
+    network: Network,
+    store: bool,
+    plot: Plot,
+}
+
+impl HostsPlot {
+    /// Origins, clients and settings are the plot's; settings are every balancer's.
+    pub fn new(hosts: u8, plot: Plot) -> Self {
+        Self { hosts, network: Network::Bridged, store: false, plot }
+    }
+
+    /// All have the same addresses; a router chooses between them.
+    pub fn routed(self) -> Self {
+        Self { network: Network::Routed, ..self }
+    }
+
+    /// They work together, by a Redis.
+    pub fn store(self) -> Self {
+        Self { store: true, ..self }
+    }
+
+    pub fn build(self) -> Result<Hosts> {
+        let (dc, machines, fabric) = layout::build(self.plot.layout_of(), self.hosts, self.network)?;
+        let store = match self.store {
+            true => Some(SharedStore::start(&fabric.store, dc.directory())?),
+            false => None,
+        };
+        match self.network {
+            Network::Bridged => machines.iter().try_for_each(|machine| machine.hold(&machine.pair))?,
+            Network::Routed => {
+                let all: Vec<usize> = (0..machines.len()).collect();
+                fabric.route(&machines, &all, &all)?;
+            }
+        }
+        let mut balancers = Vec::new();
+        for machine in &machines {
+            let mut settings = settings(&dc, &machines, machine, self.store);
+            self.plot.change(&mut settings);
+            balancers.push(Balancer::start_in(&machine.netns, &machine.directory, settings)?);
+        }
+        let first = balancers.remove(0);
+        let scene = self.plot.furnish(dc, first)?;
+        Ok(Hosts { scene, others: balancers, machines, store, fabric })
+    }
+}
+
+fn settings(dc: &DataCentre, machines: &[Machine], own: &Machine, store: bool) -> Settings {
+    let mut settings = Settings::of(dc);
+    settings.pin_path = own.pin_path.clone();
+    settings.vips = machines.iter().flat_map(|m| [m.pair.vip(Family::V4), m.pair.vip(Family::V6)]).collect();
+    settings.vips.sort();
+    settings.vips.dedup();
+    let from = FIRST_PORT + PORTS_EACH * own.number as u16;
+    settings.config = format!("source_ports = \"{from}-{}\"\n", from + PORTS_EACH - 1);
+    if store {
+        settings.config += &format!(
+            "balancer_id = \"lb{}\"\nstore = \"redis://{}:{STORE_PORT}\"\nsource_address = [\"{}\", \"{}\"]\n",
+            own.number,
+            layout::STORE,
+            own.pair.source4,
+            own.pair.source6,
+        );
+    }
+    settings
+}
