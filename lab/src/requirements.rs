@@ -41,6 +41,8 @@ pub enum Need {
     Announcing,
     /// A browser without a screen.
     Browser,
+    /// redis-server.
+    Redis,
     /// The binary under test.
     Balancer,
 }
@@ -88,6 +90,7 @@ fn missing(need: Need) -> Option<String> {
         Need::Aiortc => rtc::python().err().map(|error| error.to_string()),
         Need::Announcing => tools(&[("keepalived", "keepalived"), ("bird", "bird2"), ("curl", "curl")]),
         Need::Browser => tools(&[("chromium", "chromium")]),
+        Need::Redis => tools(&[("redis-server", "redis-server")]),
         Need::Balancer => binary().err().map(|error| error.to_string()),
     }
 }

@@ -89,7 +89,7 @@ fn a_router_leads_to_the_balancer_that_it_is_told() {
         let mut hosts = HostsPlot::new(3, Plot::default().family(family)).routed().build().unwrap();
         let beats = Beats::of(&mut hosts);
         for machine in [1, 2, 0] {
-            hosts.route(&[machine], &[machine]).unwrap();
+            hosts.route_vip(&[machine]).unwrap();
             beats.send(&hosts);
             exact_through(&hosts, 0, machine, machine as u64);
         }

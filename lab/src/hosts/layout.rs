@@ -20,7 +20,7 @@ const FLOATING: u8 = 100;
 /// Routed: the subnets of each side's links, and of clients and origins.
 const LINKS: [u8; 2] = [200, 210];
 const ENDS: [u8; 2] = [10, 100];
-/// Routed: the host part of the source address of all balancers, in the VIP's subnet.
+/// Routed: the host part of the first balancer's source address, in the VIP's subnet.
 const SOURCE: u8 = 10;
 const SOURCE_SUBNET: u8 = 9;
 
@@ -28,7 +28,7 @@ const SOURCE_SUBNET: u8 = 9;
 pub enum Network {
     /// Addresses are on one host at a time, and move.
     Bridged,
-    /// All hosts have the same addresses; a router chooses.
+    /// All hosts have the VIP, and a router chooses; each has a source address of its own.
     Routed,
 }
 
@@ -66,7 +66,7 @@ impl Pair {
 pub struct Machine {
     pub netns: Netns,
     pub number: usize,
-    /// At home here. Routed, all machines have the same.
+    /// At home here. Routed, all machines have the same VIP.
     pub pair: Pair,
     pub pin_path: PathBuf,
     pub directory: PathBuf,
@@ -141,8 +141,8 @@ fn machine(dc: &DataCentre, number: u8, network: Network) -> Result<Machine> {
         Network::Routed => Pair {
             vip4: dc.vip4,
             vip6: dc.vip6,
-            source4: v4(SOURCE_SUBNET, SOURCE),
-            source6: v6(SOURCE_SUBNET, SOURCE),
+            source4: v4(SOURCE_SUBNET, SOURCE + number),
+            source6: v6(SOURCE_SUBNET, SOURCE + number),
         },
     };
     Ok(Machine { netns, number: number.into(), pair, pin_path, directory })
@@ -231,18 +231,37 @@ impl Fabric {
 }
 
 impl Fabric {
-    /// The router's next hops, by machine, for the VIP and for the source address.
-    pub(super) fn route(&self, machines: &[Machine], vip: &[usize], source: &[usize]) -> Result<()> {
-        let sides = machines[0].pair.sides();
-        let mut batch = String::new();
-        for (side, ((to4, to6), hops)) in sides.into_iter().zip([vip, source]).enumerate() {
-            let via = |address: &dyn Fn(u8) -> IpAddr| -> String {
-                hops.iter().map(|hop| format!(" nexthop via {}", address(LINKS[side] + *hop as u8))).collect()
-            };
-            batch += &format!("route replace {to4}/32{}\n", via(&|subnet| v4(subnet, 2).into()));
-            batch += &format!("route replace {to6}/128{}\n", via(&|subnet| v6(subnet, 2).into()));
+    /// The router's next hops for an address of this side.
+    pub(super) fn route(&self, side: usize, to: (Ipv4Addr, Ipv6Addr), hops: &[usize]) -> Result<()> {
+        let via = |address: &dyn Fn(u8) -> IpAddr| -> String {
+            hops.iter().map(|hop| format!(" nexthop via {}", address(LINKS[side] + *hop as u8))).collect()
+        };
+        let (via4, via6) = (via(&|subnet| v4(subnet, 2).into()), via(&|subnet| v6(subnet, 2).into()));
+        self.middle.ip(&format!("route replace {}/32{via4}\nroute replace {}/128{via6}\n", to.0, to.1))
+    }
+
+    /// Each packet gets a mark by chance, and each mark has a table of routes that lead to one machine.
+    pub(super) fn spray(&self, machines: &[Machine]) -> Result<()> {
+        for machine in machines {
+            let number = machine.number as u8;
+            let (mark, table) = (number + 1, 100 + u32::from(number));
+            let mut batch = String::new();
+            for (side, (to4, to6)) in machines.iter().flat_map(|to| to.pair.sides().into_iter().enumerate()) {
+                let subnet = LINKS[side] + number;
+                batch += &format!("route replace {to4}/32 via {} table {table}\n", v4(subnet, 2));
+                batch += &format!("route replace {to6}/128 via {} table {table}\n", v6(subnet, 2));
+            }
+            self.middle.ip(&batch)?;
+            for family in ["-4", "-6"] {
+                let words = ["ip", family, "rule", "add", "fwmark", &mark.to_string(), "lookup", &table.to_string()];
+                net::run(self.middle.command(words[0]).args(&words[1..]))?;
+            }
         }
-        self.middle.ip(&batch)
+        self.middle.nft(&format!(
+            "table inet spray {{ chain all {{ type filter hook prerouting priority mangle; \
+             meta l4proto {{ tcp, udp }} meta mark set numgen random mod {} offset 1 }} }}\n",
+            machines.len()
+        ))
     }
 }
 

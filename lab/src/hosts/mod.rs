@@ -96,9 +96,19 @@ impl Hosts {
         self.machines[machine].release(&self.machines[pair].pair)
     }
 
-    /// The router's next hops for the VIP and for the source address. Only routed.
-    pub fn route(&self, vip: &[usize], source: &[usize]) -> Result<()> {
-        self.fabric.route(&self.machines, vip, source)
+    /// The router's next hops for the VIP, from now on. Only routed.
+    pub fn route_vip(&self, machines: &[usize]) -> Result<()> {
+        self.fabric.route(0, self.machines[0].pair.sides()[0], machines)
+    }
+
+    /// The same for the source address that is at home on a machine.
+    pub fn route_source(&self, home: usize, machines: &[usize]) -> Result<()> {
+        self.fabric.route(1, self.machines[home].pair.sides()[1], machines)
+    }
+
+    /// Has the router give each packet of TCP and UDP to any of the machines, whatever flow it is of.
+    pub fn spray(&self) -> Result<()> {
+        self.fabric.spray(&self.machines)
     }
 
     /// Waits until every origin of the scene is known to this machine's balancer.

@@ -15,16 +15,23 @@ pub struct HostsPlot {
     hosts: u8,
     network: Network,
     store: bool,
+    one_pair: bool,
     plot: Plot,
 }
 
 impl HostsPlot {
     /// Origins, clients and settings are the plot's; settings are every balancer's.
     pub fn new(hosts: u8, plot: Plot) -> Self {
-        Self { hosts, network: Network::Bridged, store: false, plot }
+        Self { hosts, network: Network::Bridged, store: false, one_pair: false, plot }
     }
 
-    /// All have the same addresses; a router chooses between them.
+    /// They share one VIP and one source address, which are with the first at the beginning; the others wait. Else each
+    /// machine has a pair of its own.
+    pub fn one_pair(self) -> Self {
+        Self { one_pair: true, ..self }
+    }
+
+    /// All have the VIP; a router chooses between them.
     pub fn routed(self) -> Self {
         Self { network: Network::Routed, ..self }
     }
@@ -35,16 +42,26 @@ impl HostsPlot {
     }
 
     pub fn build(self) -> Result<Hosts> {
-        let (dc, machines, fabric) = layout::build(self.plot.layout_of(), self.hosts, self.network)?;
+        let (dc, mut machines, fabric) = layout::build(self.plot.layout_of(), self.hosts, self.network)?;
+        if self.one_pair {
+            let pair = machines[0].pair;
+            machines.iter_mut().for_each(|machine| machine.pair = pair);
+        }
         let store = match self.store {
             true => Some(SharedStore::start(&fabric.store, dc.directory())?),
             false => None,
         };
         match self.network {
-            Network::Bridged => machines.iter().try_for_each(|machine| machine.hold(&machine.pair))?,
+            Network::Bridged => {
+                let holders = if self.one_pair { 1 } else { machines.len() };
+                machines[..holders].iter().try_for_each(|machine| machine.hold(&machine.pair))?;
+            }
             Network::Routed => {
                 let all: Vec<usize> = (0..machines.len()).collect();
-                fabric.route(&machines, &all, &all)?;
+                fabric.route(0, machines[0].pair.sides()[0], &all)?;
+                for machine in &machines {
+                    fabric.route(1, machine.pair.sides()[1], &[machine.number])?;
+                }
             }
         }
         let mut balancers = Vec::new();
