@@ -147,7 +147,7 @@ pub async fn drain(
     }
     let id = segment(id)?;
     let deadline = drain.deadline_s.map(|s| api.clock.now() + Duration::from_secs(s));
-    api.store.drain(&id, deadline).await.ok_or_else(|| no_origin(&id))?;
+    api.store.drain(&id, deadline, api.clock.now()).await.ok_or_else(|| no_origin(&id))?;
     tracing::info!(%peer, origin = %id, deadline_s = drain.deadline_s, "origin drains: no new streams");
     show(&api, &id)
 }
@@ -158,7 +158,7 @@ pub async fn undrain(
     id: Segment,
 ) -> Result<Response, ApiError> {
     let id = segment(id)?;
-    api.store.undrain(&id).await.ok_or_else(|| no_origin(&id))?;
+    api.store.undrain(&id, api.clock.now()).await.ok_or_else(|| no_origin(&id))?;
     tracing::info!(%peer, origin = %id, "origin takes new streams again");
     show(&api, &id)
 }

@@ -179,7 +179,7 @@ impl Table {
         self.writes += 1;
         match value {
             Some(value) => {
-                let version = Version(self.writes.to_string().into());
+                let version = Version(format!("1:{}", self.writes).into());
                 self.records.insert(key.clone(), (version, value.into()));
             }
             None => _ = self.records.remove(key),

@@ -95,6 +95,9 @@ pub struct OriginRecord {
     pub until_ms: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub draining: Option<DrainingRecord>,
+    /// An operator has deleted it: kept until `until_ms`, so that nobody who was away brings it back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
     #[serde(flatten)]
     pub unknown: Unknown,
 }

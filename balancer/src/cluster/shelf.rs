@@ -86,8 +86,8 @@ impl fmt::Debug for Key {
     }
 }
 
-/// Which write of a record this is; compared for equality only. Never the same twice, also not when the store has lost
-/// everything and begins anew.
+/// Which write of a record this is: `life:number`. Never the same twice, also not when the store has lost everything and
+/// begins another life.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Version(pub Arc<str>);
 
@@ -99,6 +99,15 @@ impl Version {
 
     pub fn is_none(&self) -> bool {
         self.0.is_empty()
+    }
+
+    /// Whether this is surely an earlier write than `other`. Of two lives nobody knows.
+    pub fn is_before(&self, other: &Self) -> bool {
+        let number = |version: &Self| {
+            let (life, number) = version.0.rsplit_once(':')?;
+            Some((Arc::<str>::from(life), number.parse::<u64>().ok()?))
+        };
+        matches!((number(self), number(other)), (Some((a, m)), Some((b, n))) if a == b && m < n)
     }
 }
 

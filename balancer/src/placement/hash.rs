@@ -1,7 +1,7 @@
 //! A hash that is the same on every balancer, every build and every day: rendezvous hashing depends on it.
 
 /// FNV-1a, finished by the mixer of SplitMix64, because FNV alone leaves the high bits of short inputs poorly mixed.
-pub(super) fn hash(parts: &[&[u8]]) -> u64 {
+pub fn hash(parts: &[&[u8]]) -> u64 {
     let mut h: u64 = 0xcbf2_9ce4_8422_2325;
     for part in parts {
         // The length keeps ("ab", "c") and ("a", "bc") apart.

@@ -110,6 +110,11 @@ impl Placer {
         Self { policy, round_robin: RoundRobin::default() }
     }
 
+    /// The policy from now on; answers the one until now.
+    pub fn set_policy(&mut self, policy: Policy) -> Policy {
+        std::mem::replace(&mut self.policy, policy)
+    }
+
     pub fn place(
         &mut self,
         registry: &mut Registry,
@@ -219,7 +224,7 @@ pub(super) fn available<'a>(
             available.full = true;
             continue;
         }
-        let cost = origin.load.cost(flows);
+        let cost = origin.load.cost(flows).saturating_add(origin.others.cost(origin.others_flows));
         available.candidates.push(Candidate { index, id: &origin.id, weight: origin.weight, cost });
     }
     available

@@ -22,6 +22,8 @@ pub enum Refusal {
     OutsideNetworks { field: &'static str, address: SocketAddr },
     #[error("{field}: {address} is the balancer itself: streams would go round in a loop")]
     Loop { field: &'static str, address: SocketAddr },
+    #[error("{field}: {address} is another balancer: streams would go round in a loop")]
+    PeersLoop { field: &'static str, address: SocketAddr },
 }
 
 impl Admission {
@@ -46,6 +48,14 @@ impl Admission {
             }
         }
         Ok(())
+    }
+}
+
+/// No origin may be where another balancer listens.
+pub(super) fn check_peers(peers: &[(Transport, SocketAddr)], endpoints: &Endpoints) -> Result<(), Refusal> {
+    match endpoints.iter().find(|(kind, address)| peers.contains(&(Transport::of(*kind), *address))) {
+        Some((kind, address)) => Err(Refusal::PeersLoop { field: kind_label(kind), address }),
+        None => Ok(()),
     }
 }
 

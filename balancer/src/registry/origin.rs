@@ -71,6 +71,9 @@ pub struct Origin {
     pub epoch: u64,
     pub health: Health,
     pub load: Load,
+    /// What other balancers bring it.
+    pub others: Load,
+    pub others_flows: u32,
     /// Runs that a newer one has replaced.
     superseded: VecDeque<Incarnation>,
 }
@@ -102,6 +105,8 @@ impl Origin {
             epoch: 0,
             health: Health::default(),
             load: Load::default(),
+            others: Load::default(),
+            others_flows: 0,
             superseded: VecDeque::new(),
         }
     }

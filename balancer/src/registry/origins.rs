@@ -1,7 +1,7 @@
 //! All origins: registration, replacement, leases, death and return. Pure; time is an argument.
 
-use super::admission::{Admission, Refusal};
-use super::endpoint::Endpoints;
+use super::admission::{Admission, Refusal, check_peers};
+use super::endpoint::{Endpoints, Transport};
 use super::health::{ConnectFailure, Health};
 use super::origin::{Draining, Due, Origin, Source};
 use super::registration::{Name, OriginSpec, SrsRegistration};
@@ -70,7 +70,9 @@ pub struct Registered {
 pub struct Registry {
     pub(super) slots: Slots,
     admission: Admission,
-    default_ttl: Duration,
+    pub(super) default_ttl: Duration,
+    /// Where the other balancers listen.
+    pub(super) peers_listen: Vec<(Transport, SocketAddr)>,
 }
 
 impl Registry {
@@ -85,12 +87,12 @@ impl Registry {
             admission.check_configured(&origin.endpoints)?;
             slots.reserve_last(origin);
         }
-        Ok(Self { slots, admission, default_ttl })
+        Ok(Self { slots, admission, default_ttl, peers_listen: Vec::new() })
     }
 
     /// A beat of an SRS origin.
     pub fn register(&mut self, beat: &SrsRegistration, now: Duration) -> Result<Registered, RegisterError> {
-        self.admission.check(&beat.endpoints)?;
+        self.check(&beat.endpoints)?;
         let known = self.slots.find(beat);
         let id = self.slots.id_for(beat, known)?;
         let mut stale: Vec<u16> = self.slots.index_of(&id).filter(|i| Some(*i) != known).into_iter().collect();
@@ -130,7 +132,7 @@ impl Registry {
             return Err(RegisterError::FromSettings);
         }
         if let Some(endpoints) = &spec.endpoints {
-            self.admission.check(endpoints)?;
+            self.check(endpoints)?;
             match self.slots.at_place(endpoints).find(|(i, _)| Some(*i) != known) {
                 None => {}
                 // What has only named itself until now is given its name.
@@ -179,12 +181,9 @@ impl Registry {
         }
     }
 
-    pub(super) fn admission(&self) -> &Admission {
-        &self.admission
-    }
-
-    pub(super) fn default_ttl(&self) -> Duration {
-        self.default_ttl
+    pub(super) fn check(&self, endpoints: &Endpoints) -> Result<(), Refusal> {
+        self.admission.check(endpoints)?;
+        check_peers(&self.peers_listen, endpoints)
     }
 
     fn is_default(&self, index: u16) -> bool {

@@ -2,13 +2,15 @@
 //!
 //! Health is not among it: each balancer has its own way to the origin, and sees for itself whether that works.
 
-use super::endpoint::Endpoints;
+use super::endpoint::{Endpoints, Transport};
 use super::health::Health;
 use super::origin::{Draining, Origin, Source};
 use super::origins::{RegisterError, Registry};
 use super::registration::{Capacity, Incarnation, Lease, Name, OriginRole};
+use crate::placement::Load;
 use crate::recognize::proxy_header::ProxyVersion;
-use std::net::IpAddr;
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ impl Registry {
     pub fn shared(&self, index: u16) -> Option<SharedOrigin> {
         let origin = self.get(index).filter(|o| matches!(o.source, Source::Srs | Source::Api) && o.epoch != 0)?;
         let lease = match origin.lease {
-            Lease::Default => Lease::For(self.default_ttl()),
+            Lease::Default => Lease::For(self.default_ttl),
             lease => lease,
         };
         Some(SharedOrigin {
@@ -71,7 +73,7 @@ impl Registry {
 
     /// Another balancer tells of an origin. `Ok(None)`: it is old news.
     pub fn apply(&mut self, told: &SharedOrigin, now: Duration) -> Result<Option<Applied>, RegisterError> {
-        self.admission().check(&told.endpoints)?;
+        self.check(&told.endpoints)?;
         if told.endpoints.is_empty() {
             return Err(RegisterError::NoEndpoints);
         }
@@ -120,6 +122,18 @@ impl Registry {
             self.slots.end_flows(index);
         }
         is_replaced
+    }
+
+    /// What other balancers bring the origins; those that are not listed get nothing from them.
+    pub fn set_others(&mut self, loads: &HashMap<u16, (Load, u32)>) {
+        for (index, origin) in self.slots.live_mut() {
+            (origin.others, origin.others_flows) = loads.get(&index).copied().unwrap_or_default();
+        }
+    }
+
+    /// Where other balancers listen: no origin may be there.
+    pub fn set_peers_listen(&mut self, listens: Vec<(Transport, SocketAddr)>) {
+        self.peers_listen = listens;
     }
 
     /// Another run of it has begun, which this balancer was the first to hear of.

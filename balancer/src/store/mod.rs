@@ -6,6 +6,7 @@
 
 mod claims;
 mod clock;
+pub mod shared;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -42,12 +43,18 @@ pub struct Store {
     state: Mutex<State>,
     changed: watch::Sender<u64>,
     counters: Arc<Counters>,
+    /// `None`: this balancer is alone.
+    share: Option<Arc<shared::Share>>,
 }
 
 struct State {
     registry: Registry,
     streams: Streams,
     placer: Placer,
+    shared: Option<Box<shared::Replica>>,
+    /// What following the others has come to, to be counted.
+    conflicts: Vec<Reason>,
+    others: shared::OthersLoads,
 }
 
 /// Everything that has changed since the last time, for the one reconciler.
@@ -67,8 +74,15 @@ impl Store {
     pub fn new(settings: StoreSettings, counters: Arc<Counters>) -> Result<Self, RegisterError> {
         let StoreSettings { policy, origin_ttl, default_origin, admission } = settings;
         let registry = Registry::new(admission, origin_ttl, default_origin.as_ref())?;
-        let state = Mutex::new(State { registry, streams: Streams::default(), placer: Placer::new(policy) });
-        Ok(Self { state, changed: watch::Sender::new(0), counters })
+        let state = State {
+            registry,
+            streams: Streams::default(),
+            placer: Placer::new(policy),
+            shared: None,
+            conflicts: Vec::new(),
+            others: shared::OthersLoads::default(),
+        };
+        Ok(Self { state: Mutex::new(state), changed: watch::Sender::new(0), counters, share: None })
     }
 
     /// Wakes when [`Store::take_changes`] has something. The number only counts.
@@ -88,10 +102,7 @@ impl Store {
 
     /// Which origin a stream's client goes to. Counted by its reason.
     pub async fn place(&self, request: &PlaceRequest<'_>, now: Duration) -> Result<Placement, PlaceError> {
-        let result = self.change(|state| {
-            let State { registry, streams, placer } = state;
-            placer.place(registry, streams, request, now)
-        });
+        let result = self.place_shared(request, now).await;
         self.counters.count(match &result {
             Ok(placement) => placement.reason,
             Err(error) => error.reason(),
@@ -200,36 +211,53 @@ impl Store {
     }
 
     pub async fn register(&self, beat: &SrsRegistration, now: Duration) -> Result<Registered, RegisterError> {
-        self.change(|state| state.after(now, |registry| registry.register(beat, now)))
+        self.registered(now, |registry| registry.register(beat, now)).await
     }
 
     pub async fn put_origin(&self, id: &Name, spec: &OriginSpec, now: Duration) -> Result<Registered, RegisterError> {
-        self.change(|state| state.after(now, |registry| registry.put(id, spec, now)))
+        self.registered(now, |registry| registry.put(id, spec, now)).await
     }
 
     /// `None`: there is no such origin.
     pub async fn delete_origin(&self, id: &str, now: Duration) -> Result<Option<u16>, RegisterError> {
-        self.change(|State { registry, streams, .. }| {
-            let removed = registry.remove(id, now)?;
+        let removed = self.change(|state| {
+            let epoch = state.registry.index_of(id).map_or(0, |index| state.registry.epoch(index));
+            let removed = state.registry.remove(id, now)?;
             if let Some(index) = removed {
-                streams.free_origin(index, now);
+                state.streams.free_origin(index, now);
+                state.bury_origin(id, epoch, now);
             }
-            Ok(removed)
-        })
+            Ok::<_, RegisterError>(removed)
+        })?;
+        if removed.is_some() {
+            self.write_now(shared::origin_key(id), now).await;
+        }
+        Ok(removed)
     }
 
     /// No new streams, until [`Store::undrain`]. At `deadline` what is left is reset.
-    pub async fn drain(&self, id: &str, deadline: Option<Duration>) -> Option<u16> {
-        self.change(|state| state.registry.drain(id, deadline))
+    pub async fn drain(&self, id: &str, deadline: Option<Duration>, now: Duration) -> Option<u16> {
+        let drained = self.change(|state| state.registry.drain(id, deadline))?;
+        self.write_now(shared::origin_key(id), now).await;
+        Some(drained)
     }
 
-    pub async fn undrain(&self, id: &str) -> Option<u16> {
-        self.change(|state| state.registry.undrain(id))
+    pub async fn undrain(&self, id: &str, now: Duration) -> Option<u16> {
+        let undrained = self.change(|state| state.registry.undrain(id))?;
+        self.write_now(shared::origin_key(id), now).await;
+        Some(undrained)
     }
 
     /// Ends a stream: its flows are to be reset, and who comes next decides anew. `false`: there is no such stream.
     pub async fn delete_stream(&self, key: &StreamKey, now: Duration) -> bool {
-        self.change(|state| state.streams.release(key, now).is_some())
+        let is_known = self.change(|state| {
+            state.bury_stream(key);
+            state.streams.release(key, now).is_some()
+        });
+        if is_known {
+            self.write_now(shared::stream_key(key), now).await;
+        }
+        is_known
     }
 
     /// From the `ORIGINS` map of an earlier process. `false`: its flows have to go.
@@ -296,9 +324,13 @@ impl Store {
             self.counters.count(reason);
         }
         let news = state.registry.is_changed() || state.streams.has_news();
+        let touched = state.streams.has_touched();
         drop(state);
         if news {
             self.changed.send_modify(|n| *n += 1);
+        }
+        if let Some(share) = self.share.as_ref().filter(|_| touched) {
+            share.wake();
         }
         result
     }
@@ -310,6 +342,10 @@ impl Store {
 }
 
 impl State {
+    fn place(&mut self, request: &PlaceRequest<'_>, now: Duration) -> Result<Placement, PlaceError> {
+        self.placer.place(&mut self.registry, &mut self.streams, request, now)
+    }
+
     /// A registration, and the end of the streams whose origin it replaces.
     fn after(
         &mut self,

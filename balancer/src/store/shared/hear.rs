@@ -1,0 +1,171 @@
+//! What the shelf tells, and what it does to the state.
+
+use super::super::{State, Store};
+use super::replica::{Peer, Replica, Seen, listen_of};
+use super::{all_keys, read};
+use crate::cluster::record::{PeerRecord, RecordError};
+use crate::cluster::{Entry, Key, Kind, News, Version};
+use crate::recognize::StreamKey;
+use balancer_common::abi::Reason;
+use std::collections::HashSet;
+use std::time::Duration;
+use tracing::{info, warn};
+
+impl Store {
+    /// One piece of news. In the order in which they come.
+    pub fn hear(&self, news: &News, now: Duration) {
+        match news {
+            News::Changed(entry) => self.hear_entry(entry, now),
+            News::Up => info!("the store is reached"),
+            News::Whole(entries) => self.hear_whole(entries, now),
+            News::Down(error) => self.hear_down(error, now),
+            News::Told(what) => self.hear_told(what, now),
+        }
+    }
+
+    fn hear_entry(&self, entry: &Entry, now: Duration) {
+        let result = self.change(|state| state.with_replica(|state, replica| state.hear(replica, entry, now)));
+        self.count_conflicts();
+        if let Some(Err(error)) = result {
+            self.count_record_error(&entry.key, &error);
+        }
+        if let Some(listener) = self.share.as_ref().and_then(|share| share.listener()) {
+            listener.changed(entry);
+        }
+    }
+
+    /// Everything that lies there. What does not and should is written (again).
+    fn hear_whole(&self, entries: &[Entry], now: Duration) {
+        let mut wrong = Vec::new();
+        self.change(|state| {
+            state.with_replica(|state, replica| {
+                replica.is_up = true;
+                state.forget_absent(replica, entries, now);
+                // Streams are on origins.
+                for kind in [Kind::Peer, Kind::Origin, Kind::Stream] {
+                    for entry in entries.iter().filter(|entry| entry.key.kind == kind) {
+                        if let Err(error) = state.hear(replica, entry, now) {
+                            wrong.push((entry.key.clone(), error));
+                        }
+                    }
+                }
+                let keys = all_keys(replica, state);
+                replica.dirty.extend(keys);
+            })
+        });
+        self.count_conflicts();
+        for (key, error) in &wrong {
+            self.count_record_error(key, error);
+        }
+        let Some(share) = &self.share else { return };
+        if let Some(listener) = share.listener() {
+            listener.whole(entries);
+        }
+        share.wake.notify_one();
+    }
+
+    fn hear_down(&self, error: &crate::cluster::ShelfError, now: Duration) {
+        let was_up = self.change(|state| {
+            let replica = state.shared.as_mut()?;
+            Some(std::mem::replace(&mut replica.is_up, false))
+        });
+        self.count_put_error(error);
+        if was_up == Some(true) {
+            warn!(reason = Reason::StoreDown.label(), %error, "the store is lost: what runs goes on, new streams are placed alone");
+        }
+        let _ = now;
+    }
+
+    fn count_conflicts(&self) {
+        for reason in self.change(|state| std::mem::take(&mut state.conflicts)) {
+            self.counters.count(reason);
+        }
+    }
+}
+
+impl State {
+    fn hear(&mut self, replica: &mut Replica, entry: &Entry, now: Duration) -> Result<(), RecordError> {
+        if replica.version_of(&entry.key).is_some_and(|seen| entry.version.is_before(seen)) {
+            return Ok(());
+        }
+        match entry.key.kind {
+            Kind::Origin => {
+                self.hear_origin(replica, entry, now)?;
+                self.follow_streams_on(replica, &entry.key.name, now);
+                Ok(())
+            }
+            Kind::Stream => self.hear_stream(replica, entry, now),
+            Kind::Peer => self.hear_peer(replica, entry),
+            Kind::Session | Kind::Common => Ok(()),
+        }
+    }
+
+    fn hear_peer(&mut self, replica: &mut Replica, entry: &Entry) -> Result<(), RecordError> {
+        let id = entry.key.name.clone();
+        let Some(value) = &entry.value else {
+            replica.peers.remove(&id);
+            return Ok(());
+        };
+        let record: PeerRecord = read(value)?;
+        if record.id != *id {
+            return Err(RecordError::Nonsense("its id is not its name"));
+        }
+        let version = entry.version.clone();
+        if *id == *replica.id {
+            replica.hear_own(record, version);
+            return Ok(());
+        }
+        let listens: Option<Vec<_>> = record.listens.iter().map(|text| listen_of(text)).collect();
+        let listens = listens.ok_or(RecordError::Nonsense("it listens where nobody can"))?;
+        let lives = replica.peers.get(&id).and_then(|peer| peer.lives);
+        replica.peers.insert(id, Peer { seen: Seen { version, record }, listens, lives });
+        let all = replica.peers.values().flat_map(|peer| peer.listens.iter().copied()).collect();
+        self.registry.set_peers_listen(all);
+        Ok(())
+    }
+
+    /// What was there and is no more.
+    fn forget_absent(&mut self, replica: &mut Replica, entries: &[Entry], now: Duration) {
+        let there: HashSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
+        let own = Key::new(Kind::Peer, replica.id.clone());
+        if !there.contains(&own) {
+            replica.own.version = Version::none();
+        }
+        replica.origins.retain(|id, _| there.contains(&super::origins::origin_key(id)));
+        replica.peers.retain(|id, _| there.contains(&Key::new(Kind::Peer, id.clone())));
+        let gone = replica.streams.extract_if(|key, _| !there.contains(&super::streams::stream_key(key)));
+        for (key, _) in gone {
+            self.streams.set_elsewhere(&key, crate::registry::Elsewhere::default());
+            self.conflicts.push(Reason::RecordRepaired);
+        }
+        // Versions of another life say nothing any more: what follows is the truth.
+        for seen in replica.origins.values_mut() {
+            seen.version = Version::none();
+        }
+        for seen in replica.streams.values_mut() {
+            seen.version = Version::none();
+        }
+        let _ = now;
+    }
+}
+
+impl Replica {
+    fn version_of(&self, key: &Key) -> Option<&Version> {
+        match key.kind {
+            Kind::Origin => self.origins.get(&key.name).map(|seen| &seen.version),
+            Kind::Stream => self.streams.get(&key.name.parse::<StreamKey>().ok()?).map(|seen| &seen.version),
+            Kind::Peer if *key.name == *self.id => Some(&self.own.version),
+            Kind::Peer => self.peers.get(&key.name).map(|peer| &peer.seen.version),
+            Kind::Session | Kind::Common => None,
+        }
+    }
+
+    fn hear_own(&mut self, record: PeerRecord, version: Version) {
+        self.own.version = version;
+        if record != self.own.record {
+            // An earlier run of ours, or another balancer with our id. Ours is written again.
+            self.own.record.unknown = record.unknown;
+            self.dirty.insert(Key::new(Kind::Peer, self.id.clone()));
+        }
+    }
+}

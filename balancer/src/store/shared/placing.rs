@@ -1,0 +1,114 @@
+//! A placement that all balancers agree about before it is used.
+
+use super::super::{State, Store};
+use super::streams::{new_record, seen_version, stream_key};
+use super::{ATTEMPTS, Wanted};
+use crate::cluster::record::{Record, StreamRecord};
+use crate::cluster::{Entry, News, Put};
+use crate::config::Policy;
+use crate::flow::Role;
+use crate::placement::{PlaceError, PlaceRequest, Placement};
+use crate::registry::{LINGER, Mapping, VIEWER_LEASE};
+use balancer_common::abi::Reason;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What the state says of a request.
+enum Step {
+    Settled(Result<Placement, PlaceError>),
+    /// Nobody knows of it yet.
+    Propose(Placement, Mapping, Wanted),
+}
+
+impl Store {
+    pub(in super::super) async fn place_shared(
+        &self,
+        request: &PlaceRequest<'_>,
+        now: Duration,
+    ) -> Result<Placement, PlaceError> {
+        let Some(share) = &self.share else { return self.change(|state| state.place(request, now)) };
+        let mut lost = false;
+        for _ in 0..ATTEMPTS {
+            let (mut placement, mapping, wanted) = match self.change(|state| state.propose(request, now)) {
+                Step::Settled(Ok(placement)) if lost => {
+                    return Ok(Placement { reason: Reason::PlacedElsewhere, ..placement });
+                }
+                Step::Settled(result) => return result,
+                Step::Propose(placement, mapping, wanted) => (placement, mapping, wanted),
+            };
+            match share.shelf.put(&wanted.key, wanted.value.as_deref(), &wanted.seen).await {
+                Ok(Put::Done(version)) => {
+                    let value = wanted.value.map(Arc::from);
+                    self.hear(&News::Changed(Entry { key: wanted.key, version, value }), now);
+                    if lost {
+                        placement.reason = Reason::PlacedElsewhere;
+                    }
+                    return Ok(placement);
+                }
+                Ok(Put::Lost(entry)) => {
+                    lost = true;
+                    self.counters.count(Reason::RecordRaced);
+                    self.change(|state| state.streams.take_back(request.key, mapping, now));
+                    self.hear(&News::Changed(entry), now);
+                }
+                Err(error) => {
+                    self.count_put_error(&error);
+                    self.change(|state| state.streams.take_back(request.key, mapping, now));
+                    return self.change(|state| state.place_alone(request, now));
+                }
+            }
+        }
+        // Others write it faster than we can follow: what they have written holds.
+        self.change(|state| state.place(request, now))
+    }
+}
+
+impl State {
+    fn propose(&mut self, request: &PlaceRequest<'_>, now: Duration) -> Step {
+        if self.shared.as_ref().is_none_or(|replica| !replica.is_up) {
+            return Step::Settled(self.place_alone(request, now));
+        }
+        let placement = match self.place(request, now) {
+            Ok(placement) => placement,
+            Err(error) => return Step::Settled(Err(error)),
+        };
+        match self.proposal(request, &placement, now) {
+            Some((mapping, wanted)) => Step::Propose(placement, mapping, wanted),
+            None => Step::Settled(Ok(placement)),
+        }
+    }
+
+    /// What the others have to be told before this holds. `None`: nothing.
+    fn proposal(&self, request: &PlaceRequest<'_>, placement: &Placement, now: Duration) -> Option<(Mapping, Wanted)> {
+        let replica = self.shared.as_ref()?;
+        let stream = self.streams.get(request.key)?;
+        let mapping = stream.mapping.filter(|m| m.placed_on() == (placement.origin, placement.generation))?;
+        let (origin, epoch) = self.run_of(mapping)?;
+        let seen = replica.streams.get(request.key).map(|seen| &seen.record);
+        let holds = |record: &&StreamRecord| {
+            *record.origin == *origin && record.epoch == epoch && (record.confirmed || !mapping.confirmed)
+        };
+        if seen.as_ref().is_some_and(holds) {
+            return None;
+        }
+        let kept = if request.role == Role::Publish { LINGER } else { VIEWER_LEASE };
+        let until_ms = replica.ms(now + kept);
+        let mut record = seen.cloned().unwrap_or_else(|| new_record(request.key, (&origin, epoch), until_ms));
+        (record.origin, record.epoch, record.confirmed) = (origin.to_string(), epoch, mapping.confirmed);
+        record.until_ms = record.until_ms.max(until_ms);
+        let seen = seen_version(replica, request.key);
+        Some((mapping, Wanted { key: stream_key(request.key), value: Some(record.text()), seen }))
+    }
+
+    /// Without the shelf: as every balancer that sees the same origins would, without talking.
+    fn place_alone(&mut self, request: &PlaceRequest<'_>, now: Duration) -> Result<Placement, PlaceError> {
+        let policy = self.placer.set_policy(Policy::Rendezvous);
+        let result = self.place(request, now);
+        self.placer.set_policy(policy);
+        self.dirty([stream_key(request.key)]);
+        result.map(|placement| match placement.reason {
+            Reason::PlacedRendezvous => Placement { reason: Reason::PlacedAlone, ..placement },
+            _ => placement,
+        })
+    }
+}
