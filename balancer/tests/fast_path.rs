@@ -11,11 +11,11 @@ use anyhow::Context;
 use aya::{maps::PerCpuArray, maps::PerCpuValues, programs::Xdp};
 use balancer::offload::object;
 use balancer_common::{
-    abi::{MINUTE_NS, Reason, ReasonCount, map},
+    abi::{Event, MINUTE_NS, Reason, ReasonCount, capacity, map},
     steer::Verdict,
     testing::{
-        cases::{self, Case, Stage},
-        simulated::World,
+        cases::{self, Case, Stage, srt},
+        simulated::{World, run},
     },
 };
 use kernel::{Kernel, world};
@@ -153,6 +153,53 @@ fn a_frame_cut_off_anywhere_is_passed_untouched_by_the_kernel() {
         assert_eq!(world::read(&mut kernel.ebpf, &case.world, &case.world), case.world, "{}", case.name);
         world::clear(&mut kernel.ebpf, &case.world);
     }
+}
+
+/// A caller's cookie is from one balancer, its conclusion comes to another one that was booted at another time.
+#[test]
+fn a_cookie_of_the_kernels_is_accepted_by_another_clock() {
+    let Some(mut kernel) = load_or_skip() else { return };
+    const AHEAD_NS: u64 = 1 << 60;
+    for stage in &Stage::all() {
+        let mut world = stage.srt_world();
+        world.clock_ahead_ns = AHEAD_NS;
+        world::set_up(&mut kernel.ebpf, &world);
+        let (_, answer) = kernel::run(program(&kernel), &srt::induction(stage)).unwrap();
+        world::clear(&mut kernel.ebpf, &world);
+        let conclusion = srt::conclusion(stage, &answer);
+        // Booted five seconds ago.
+        let here_ns = 5_000_000_000;
+        world.clock_ahead_ns = (now_ns() + AHEAD_NS).wrapping_sub(here_ns);
+        let (outcome, _, _) = run(&world, &conclusion, here_ns);
+        assert_eq!(outcome.reason, Reason::SrtConclusion, "{stage}");
+        world.clock_ahead_ns = world.clock_ahead_ns.wrapping_sub(10 * MINUTE_NS);
+        let (outcome, _, _) = run(&world, &conclusion, here_ns);
+        assert_eq!(outcome.reason, Reason::SrtBadCookie, "{stage}");
+    }
+}
+
+/// Half of the ring of events is for what becomes of flows.
+#[test]
+fn questions_leave_room_for_other_events() {
+    let Some(mut kernel) = load_or_skip() else { return };
+    let _network = sockets::network().unwrap();
+    let mut events = world::Events::take(&mut kernel.ebpf);
+    let stage = &Stage::all()[0];
+    let mut world = stage.bare_world();
+    world.asks = true;
+    world::set_up(&mut kernel.ebpf, &world);
+    // Each takes eight bytes more, for its header.
+    let asked_max = capacity::EVENTS / 2 / (size_of::<Event>() as u32 + 8) + 1;
+    let mut packet = stage.client_packet();
+    for port in 0..asked_max + 100 {
+        packet.src_port = port as u16;
+        assert_eq!(kernel::run(program(&kernel), &packet.frame()).unwrap().0, XDP_DROP);
+    }
+    let bytes = packet.frame().len() as u64;
+    let count = |packets: u32| ReasonCount { packets: packets.into(), bytes: bytes * u64::from(packets) };
+    let expected = [(Reason::Asked, count(asked_max)), (Reason::LimitQuestionsOfFlows, count(100))];
+    assert_eq!(world::reasons(&kernel.ebpf), expected);
+    assert_eq!(events.drain().len(), asked_max as usize);
 }
 
 #[test]

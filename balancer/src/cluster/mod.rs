@@ -12,6 +12,7 @@
 #[cfg(test)]
 pub mod fake;
 pub mod record;
+pub mod secret;
 mod shelf;
 
 pub use shelf::{Entry, FlowAt, FlowPage, FoundFlow, Key, Kind, News, Put, Shelf, ShelfError, ShelfFuture, Version};

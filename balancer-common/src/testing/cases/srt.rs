@@ -37,6 +37,18 @@ pub fn cases(stage: &Stage, minute: u64) -> Vec<Case> {
     cases
 }
 
+/// The frame by which a caller begins.
+pub fn induction(stage: &Stage) -> Vec<u8> {
+    frame(stage, &handshake(4, INDUCTION, 0))
+}
+
+/// And the one by which it goes on, with the cookie of the frame that answered.
+pub fn conclusion(stage: &Stage, answer: &[u8]) -> Vec<u8> {
+    let words = answer.len() - 20;
+    let cookie = answer[words..].first_chunk().map_or(0, |word| u32::from_be_bytes(*word));
+    frame(stage, &handshake(5, CONCLUSION, cookie))
+}
+
 fn caller(stage: &Stage) -> Tuple {
     Tuple { proto: proto::UDP, ..stage.from_client() }
 }

@@ -16,13 +16,13 @@ use super::Context;
 use super::udp::Listener;
 use crate::offload::{Offload, kernel_now};
 use crate::recognize::srt::{SrtError, asked};
-use balancer_common::abi::{FlowKey, MINUTE_NS, Reason};
+use balancer_common::abi::{FlowKey, Reason};
 use balancer_common::packet::cookie::{self, Checked};
 use balancer_common::packet::srt::{HANDSHAKE_LEN, Handshake, Header, VERSION, kind, reject, shutdown};
 use call::Call;
 use memory::{CallId, Memory, Remembered};
 use refusal::Refusal;
-use secrets::Secrets;
+use secrets::{COMMON_LEN, Secrets};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -44,17 +44,38 @@ impl Srt {
     /// With the secrets that the kernel goes by, where there is a fast path.
     pub fn new(offload: Option<&Offload>) -> std::io::Result<Self> {
         let adopted = offload.map(|offload| [0, 1].map(|slot| offload.secret(slot))).unwrap_or_default();
-        let mut secrets = Secrets::adopt(adopted);
-        write(offload, secrets.renew(minute(), secrets::random)?);
+        let mut secrets = Secrets::adopt(adopted, offload.map(Offload::clock_ahead_ns).unwrap_or_default());
+        let minute = secrets.minute(kernel_now());
+        write(offload, secrets.renew(minute, secrets::random)?);
         Ok(Self { secrets: Mutex::new(secrets), memory: Mutex::default() })
     }
 
     /// A few times a minute.
     pub fn tick(&self, offload: Option<&Offload>, now: Duration) {
         self.memory().forget_old(now);
-        match self.secrets().renew(minute(), secrets::random) {
+        let mut secrets = self.secrets();
+        let minute = secrets.minute(kernel_now());
+        match secrets.renew(minute, secrets::random) {
+            // Under the lock: what is older must not be written later.
             Ok(renewed) => write(offload, renewed),
             Err(error) => warn!(%error, "no new secret for the cookies of SRT: the old one stays"),
+        }
+    }
+
+    /// From now on cookies are those of all balancers that share `secret` and a clock, which shows `common_now` at this
+    /// moment. To be said again now and then, as clocks drift. Callers who have a cookie of before begin anew.
+    pub fn share(&self, offload: Option<&Offload>, secret: [u8; COMMON_LEN], common_now: Duration) {
+        let mut secrets = self.secrets();
+        let now = kernel_now();
+        let ahead_ns = (common_now.as_nanos() as u64).wrapping_sub(now.as_nanos() as u64);
+        secrets.share(secret, ahead_ns);
+        let minute = secrets.minute(now);
+        match secrets.renew(minute, secrets::random) {
+            Ok(renewed) => write(offload, renewed),
+            Err(error) => warn!(%error, "no common secret for the cookies of SRT"),
+        }
+        if let Some(Err(error)) = offload.map(|offload| offload.set_clock_ahead_ns(ahead_ns)) {
+            warn!(%error, "the fast path keeps its own minutes: other balancers will refuse its SRT cookies");
         }
     }
 
@@ -68,18 +89,15 @@ impl Srt {
     }
 
     fn cookie(&self, caller: &FlowKey) -> Option<u32> {
-        let minute = minute();
-        self.secrets().of_minute(minute).map(|secret| cookie::make(&secret, caller, minute))
+        let secrets = self.secrets();
+        let minute = secrets.minute(kernel_now());
+        secrets.of_minute(minute).map(|secret| cookie::make(&secret, caller, minute))
     }
 
     fn check(&self, cookie: u32, caller: &FlowKey) -> Checked {
         let secrets = self.secrets();
-        cookie::check(cookie, caller, minute(), |slot| secrets.in_slot(slot))
+        cookie::check(cookie, caller, secrets.minute(kernel_now()), |slot| secrets.in_slot(slot))
     }
-}
-
-fn minute() -> u64 {
-    (kernel_now().as_nanos() / u128::from(MINUTE_NS)) as u64
 }
 
 fn write(offload: Option<&Offload>, renewed: Vec<(u32, balancer_common::abi::Secret)>) {
