@@ -6,6 +6,7 @@ mod facts;
 mod shutdown;
 mod tasks;
 
+use crate::announce::Announcer;
 use crate::api::access::Access;
 use crate::auth::Authorizer;
 use crate::config::host::HostFacts;
@@ -14,6 +15,7 @@ use crate::counters::Counters;
 use crate::live::Live;
 use crate::offload::{self, Offload, Ways};
 use crate::proxy::Proxy;
+use crate::readiness::Readiness;
 use crate::reconcile::Reconciler;
 use crate::registry::{Admission as Networks, Transport};
 use crate::rtc;
@@ -59,7 +61,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (stop, stopped) = watch::channel(false);
     let served: Vec<_> = bound.iter().map(|b| (b.kind, b.address)).collect();
     let served: Vec<_> = served.into_iter().chain(datagrams.iter().map(|l| (l.kind, l.address))).collect();
-    let ctx = assemble(settings, tls, (offload, problem), &served, &host, &stopped)?;
+    let ctx = assemble(settings, tls, (offload, problem), &served, &host)?;
     ctx.live.set_farewells(Arc::new(slowpath::udp::Speaker(Arc::downgrade(&ctx))));
     ctx.udp.set_listeners(datagrams.clone());
     adopt::adopt(&ctx);
@@ -71,6 +73,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let api = tasks::start(&ctx, access, (bound, datagrams), &stopped).await?;
     banner::print(&ctx, &served);
+    ctx.readiness.serving();
     shutdown::serve_until_stopped(&ctx, stop, api).await
 }
 
@@ -103,7 +106,6 @@ fn assemble(
     (offload, problem): (Option<Arc<Offload>>, Option<String>),
     served: &[(ServiceKind, SocketAddr)],
     host: &HostFacts,
-    stopped: &watch::Receiver<bool>,
 ) -> anyhow::Result<Arc<Context>> {
     let clock = Clock::start();
     let counters = Arc::new(Counters::default());
@@ -119,12 +121,15 @@ fn assemble(
     );
     let store = Arc::new(store.context("the default origin (PROXY_DEFAULT_BACKEND_*) cannot be used")?);
     let live = Live::new(store.clone(), offload.clone(), clock);
+    let readiness = Arc::new(Readiness::default());
+    let announcer = Announcer::new(&settings.announce_command, settings.announce_timeout);
     let facts = Arc::new(facts::Running {
         settings: settings.clone(),
         live: live.clone(),
         offload: offload.clone(),
         problem,
-        stopped: stopped.clone(),
+        readiness: readiness.clone(),
+        announcer: announcer.clone(),
     });
     let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), facts.clone(), clock));
     let authorizer = Arc::new(Authorizer::new(&settings, counters.clone()));
@@ -154,6 +159,8 @@ fn assemble(
         proxy,
         telemetry,
         facts,
+        readiness,
+        announcer,
         tls,
         authorizer,
         admission: Admission::of_handshakes(settings.handshakes_max, settings.handshakes_per_client_max),

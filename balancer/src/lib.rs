@@ -4,6 +4,7 @@
 //! [`flow`]) imports no runtime, socket, map or clock; [`offload`] alone speaks to the kernel's maps; [`slowpath`] asks
 //! it; [`api`] changes the registry and nothing else.
 
+pub mod announce;
 pub mod api;
 pub mod app;
 pub mod auth;
@@ -18,6 +19,7 @@ pub mod live;
 pub mod offload;
 pub mod placement;
 pub mod proxy;
+pub mod readiness;
 pub mod recognize;
 pub mod reconcile;
 pub mod registry;

@@ -166,6 +166,13 @@ impl Balancer {
         crate::net::run(&mut command).context("balancer unload")
     }
 
+    /// A command of the binary that asks this balancer, however it ends.
+    pub fn command(&self, arguments: &[&str]) -> Result<Output> {
+        let mut command = self.netns.command(&self.binary.display().to_string());
+        command.args(arguments).arg("--system-api").arg(self.api_address().to_string());
+        command.output().with_context(|| format!("balancer {arguments:?}"))
+    }
+
     /// A listing command of the binary, with `--json`, parsed.
     pub fn command_json(&self, name: &str) -> Result<Value> {
         let mut command = self.netns.command(&self.binary.display().to_string());

@@ -18,12 +18,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
-type Shared = State<Arc<Api>>;
-type Answer = Result<Json<Value>, ApiError>;
-type Body = Result<Bytes, BytesRejection>;
-type Segment = Result<Path<String>, PathRejection>;
+pub(super) type Shared = State<Arc<Api>>;
+pub(super) type Answer = Result<Json<Value>, ApiError>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
+pub(super) type Segment = Result<Path<String>, PathRejection>;
 
 /// What `GET /api/v1/flows` answers with unless `limit` says otherwise, and at most.
 const FLOWS_DEFAULT: usize = 10_000;
@@ -98,12 +97,12 @@ pub async fn origin(State(api): Shared, id: Segment) -> Result<Response, ApiErro
     show(&api, &segment(id)?)
 }
 
-fn show(api: &Api, id: &str) -> Result<Response, ApiError> {
+pub(super) fn show(api: &Api, id: &str) -> Result<Response, ApiError> {
     let origin = api.store.origin(id, api.clock.now()).ok_or_else(|| no_origin(id))?;
     json_of(&Origin::new(&origin))
 }
 
-fn no_origin(id: &str) -> ApiError {
+pub(super) fn no_origin(id: &str) -> ApiError {
     ApiError::not_found(format!("there is no origin {id:?}; `balancer origins` lists them"))
 }
 
@@ -116,51 +115,6 @@ pub async fn delete_origin(
     api.store.delete_origin(&id, api.clock.now()).await?.ok_or_else(|| no_origin(&id))?;
     tracing::info!(%peer, origin = %id, "origin deleted: its flows are reset");
     Ok(Json(json!({ "code": 0 })))
-}
-
-/// What may stand in the body of a drain.
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Drain {
-    /// After which what is left is reset.
-    deadline_s: Option<u64>,
-}
-
-/// A drain that outlasts a month is a deletion that somebody forgot.
-const DRAIN_DEADLINE_S_MAX: u64 = 31 * 86_400;
-
-pub async fn drain(
-    State(api): Shared,
-    ConnectInfo(Peer { ip: peer, .. }): ConnectInfo<Peer>,
-    id: Segment,
-    body: Body,
-) -> Result<Response, ApiError> {
-    let body = read(body)?;
-    let wrong = |e: String| ApiError::new(StatusCode::BAD_REQUEST, e);
-    let drain: Drain = if body.trim_ascii().is_empty() {
-        Drain::default()
-    } else {
-        serde_json::from_slice(&body).map_err(|e| wrong(format!("the body: {e}")))?
-    };
-    if drain.deadline_s.is_some_and(|s| s > DRAIN_DEADLINE_S_MAX) {
-        return Err(wrong(format!("deadline_s: must be at most {DRAIN_DEADLINE_S_MAX}")));
-    }
-    let id = segment(id)?;
-    let deadline = drain.deadline_s.map(|s| api.clock.now() + Duration::from_secs(s));
-    api.store.drain(&id, deadline, api.clock.now()).await.ok_or_else(|| no_origin(&id))?;
-    tracing::info!(%peer, origin = %id, deadline_s = drain.deadline_s, "origin drains: no new streams");
-    show(&api, &id)
-}
-
-pub async fn undrain(
-    State(api): Shared,
-    ConnectInfo(Peer { ip: peer, .. }): ConnectInfo<Peer>,
-    id: Segment,
-) -> Result<Response, ApiError> {
-    let id = segment(id)?;
-    api.store.undrain(&id, api.clock.now()).await.ok_or_else(|| no_origin(&id))?;
-    tracing::info!(%peer, origin = %id, "origin takes new streams again");
-    show(&api, &id)
 }
 
 pub async fn streams(State(api): Shared) -> Result<Response, ApiError> {
@@ -242,13 +196,15 @@ pub async fn status(State(api): Shared) -> Answer {
         let counts = api.facts.flow_counts();
         let on_path = |label| counts.iter().filter(|((.., p), _)| p.label() == label).map(|(_, n)| n).sum::<u64>();
         let maps = api.facts.map_usage().into_iter();
-        let ready = api.facts.ready();
+        let (ready, drain) = (api.facts.ready(), api.readiness.state().drain);
         Json(json!({
             "version": env!("CARGO_PKG_VERSION"),
             "pid": std::process::id(),
             "uptime_s": json::seconds(now),
             "ready": ready.is_ok(),
             "problem": ready.err(),
+            "drain": drain.map(|d| json::drain(&d, now)),
+            "announced": api.facts.announced().as_ref().map(json::announced),
             "interfaces": json::interfaces(&api.facts.interfaces()),
             "origins": {
                 "healthy": in_state("healthy"), "draining": in_state("draining"), "down": in_state("down"),
@@ -293,12 +249,12 @@ pub(super) fn read(body: Body) -> Result<Bytes, ApiError> {
 }
 
 /// Percent signs decoded; what they hid may not be text.
-fn segment(segment: Segment) -> Result<String, ApiError> {
+pub(super) fn segment(segment: Segment) -> Result<String, ApiError> {
     segment.map(|Path(text)| text).map_err(|e| ApiError::new(e.status(), e.body_text()))
 }
 
 /// Runs what may take long, such as a walk over the maps, where it delays no connection.
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
+pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, ApiError> {
     let failed = |_| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "it failed; see the log");
     tokio::task::spawn_blocking(work).await.map_err(failed)
 }

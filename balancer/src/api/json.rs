@@ -1,8 +1,10 @@
 //! The JSON of origins, streams, flows and the balancer's own state. Field names are a contract; new ones may be added.
 //! Lists are written from borrowed values, without a tree of values between: there may be a million flows.
 
+use crate::announce::Announced;
 use crate::counters::Counters;
 use crate::flow::{Counter, FlowRecord};
+use crate::readiness::{Drain, Word};
 use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::{self, KINDS, Why, kind_label};
 use crate::store::{OriginView, StreamView};
@@ -178,6 +180,17 @@ impl Flow {
             idle_s: seconds(now.saturating_sub(f.active_at)),
         }
     }
+}
+
+/// This balancer's own drain.
+pub fn drain(drain: &Drain, now: Duration) -> Value {
+    let left = drain.deadline.map(|at| seconds(at.saturating_sub(now)));
+    json!({ "since_s": seconds(now.saturating_sub(drain.since)), "deadline_s": left })
+}
+
+pub fn announced(announced: &Announced) -> Value {
+    let Announced { said, runs, failures, problem } = announced;
+    json!({ "said": said.map(Word::label), "runs": runs, "failures": failures, "problem": problem })
 }
 
 pub fn interfaces(all: &[InterfaceStatus]) -> Value {

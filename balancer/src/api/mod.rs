@@ -5,6 +5,7 @@
 //! JSON whatever their Content-Type. Who may ask what: [`access`].
 
 pub mod access;
+mod drains;
 mod error;
 mod fields;
 mod handlers;
@@ -16,6 +17,7 @@ mod registration;
 mod tests;
 
 use crate::counters::Counters;
+use crate::readiness::Readiness;
 use crate::store::{Clock, Store};
 use crate::telemetry::{Facts, Telemetry};
 use access::{Access, Need};
@@ -43,6 +45,7 @@ const REQUEST_TIME_MAX: Duration = if cfg!(test) { Duration::from_secs(1) } else
 pub struct Api {
     pub store: Arc<Store>,
     pub facts: Arc<dyn Facts>,
+    pub readiness: Arc<Readiness>,
     pub telemetry: Arc<Telemetry>,
     pub counters: Arc<Counters>,
     pub clock: Clock,
@@ -81,8 +84,10 @@ fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/status", get(handlers::status))
         .route("/api/v1/origins", get(handlers::origins))
         .route("/api/v1/origins/{id}", get(handlers::origin).put(handlers::put_origin).delete(handlers::delete_origin))
-        .route("/api/v1/origins/{id}/drain", post(handlers::drain))
-        .route("/api/v1/origins/{id}/undrain", post(handlers::undrain))
+        .route("/api/v1/origins/{id}/drain", post(drains::drain))
+        .route("/api/v1/origins/{id}/undrain", post(drains::undrain))
+        .route("/api/v1/drain", post(drains::drain_self))
+        .route("/api/v1/undrain", post(drains::undrain_self))
         .route("/api/v1/streams", get(handlers::streams))
         .route("/api/v1/streams/{*key}", get(handlers::stream).delete(handlers::delete_stream))
         .route("/api/v1/flows", get(handlers::flows))

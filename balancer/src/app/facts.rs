@@ -1,14 +1,15 @@
 //! What the running parts say of themselves, for the system API and the metrics.
 
+use crate::announce::{Announced, Announcer};
 use crate::config::Settings;
 use crate::flow::{Counter, FlowRecord};
 use crate::live::Live;
 use crate::offload::Offload;
+use crate::readiness::Readiness;
 use crate::telemetry::{Facts, Forwarded, InterfaceStatus, MapUsage};
 use balancer_common::abi::{Reason, ReasonCount};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use tokio::sync::watch;
 
 pub struct Running {
     pub settings: Arc<Settings>,
@@ -16,7 +17,8 @@ pub struct Running {
     pub offload: Option<Arc<Offload>>,
     /// Why there is no fast path although one was wanted.
     pub problem: Option<String>,
-    pub stopped: watch::Receiver<bool>,
+    pub readiness: Arc<Readiness>,
+    pub announcer: Option<Arc<Announcer>>,
 }
 
 impl Facts for Running {
@@ -61,6 +63,10 @@ impl Facts for Running {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if *self.stopped.borrow() { Err("stopping: no new connections are taken".into()) } else { Ok(()) }
+        self.readiness.state().ready()
+    }
+
+    fn announced(&self) -> Option<Announced> {
+        self.announcer.as_ref().map(|announcer| announcer.status())
     }
 }

@@ -1,15 +1,31 @@
 //! SIGTERM: no new connections, hand-overs may finish, the fast path stays. Flows in the kernel go on.
 
+use crate::readiness::Word;
 use crate::slowpath::Context;
 use anyhow::Context as _;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// Clients are to go elsewhere before they are turned away: whoever sends them here is told, and is given time.
+async fn withdraw(ctx: &Context, term: &mut Signal, int: &mut Signal) {
+    ctx.readiness.stopping();
+    let Some(announcer) = &ctx.announcer else { return };
+    let told = async {
+        announcer.wait_said(Word::Down).await;
+        tokio::time::sleep(ctx.settings.announce_grace).await;
+    };
+    tokio::select! {
+        () = told => {}
+        _ = term.recv() => {}
+        _ = int.recv() => {}
+    }
+}
 
 pub async fn serve_until_stopped(
     ctx: &Arc<Context>,
@@ -25,6 +41,7 @@ pub async fn serve_until_stopped(
         _ = int.recv() => {}
     }
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    withdraw(ctx, &mut term, &mut int).await;
     stop.send_replace(true);
     let (handshakes, relayed) = (ctx.admission.in_progress(), ctx.live.in_user_space());
     info!(handshakes, relayed, "stopping: flows in the kernel go on");

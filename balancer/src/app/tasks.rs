@@ -13,7 +13,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tracing::error;
+use tracing::{error, warn};
 
 const SCAN_EVERY: Duration = Duration::from_secs(1);
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
@@ -32,6 +32,10 @@ pub async fn start(
     }
     for listener in datagrams {
         tokio::spawn(udp::serve(ctx.clone(), listener, stopped.clone()));
+    }
+    if let Some(announcer) = ctx.announcer.clone() {
+        let state = ctx.readiness.subscribe();
+        tokio::spawn(async move { announcer.follow(state).await });
     }
     tokio::spawn(scan(ctx.clone()));
     tokio::spawn(tick(ctx.clone()));
@@ -63,6 +67,7 @@ async fn serve_api(
     let api = Api {
         store: ctx.store.clone(),
         facts: ctx.facts.clone(),
+        readiness: ctx.readiness.clone(),
         telemetry: ctx.telemetry.clone(),
         counters: ctx.counters.clone(),
         clock: ctx.clock,
@@ -73,9 +78,11 @@ async fn serve_api(
         format!("cannot serve the system API on {address}: is the port free (`ss -ltnp`)? --system-api sets another")
     })?;
     let stop = async move { drop(stopped.wait_for(|stopped| *stopped).await) };
+    let readiness = ctx.readiness.clone();
     Ok(tokio::spawn(async move {
         if let Err(error) = api.serve(listener, stop).await {
             error!(%error, "the system API has ended");
+            readiness.broken("the system API has ended");
         }
     }))
 }
@@ -120,9 +127,21 @@ async fn tick(ctx: Arc<Context>) {
     loop {
         every.tick().await;
         ctx.store.tick(ctx.now());
+        if ctx.readiness.take_due(ctx.now()) {
+            let ctx = ctx.clone();
+            tokio::task::spawn_blocking(move || end_all(&ctx));
+        }
         ctx.proxy.origins.sweep();
         ctx.srt.tick(ctx.offload.as_deref(), ctx.now());
     }
+}
+
+/// The deadline of this balancer's own drain has come.
+fn end_all(ctx: &Context) {
+    // First: else their clients would have new flows at once.
+    let sessions = ctx.rtc.end_everything();
+    let flows = ctx.live.reset(|_| true);
+    warn!(flows, sessions, "the deadline of the drain has come: what was left is reset");
 }
 
 async fn reconcile(ctx: Arc<Context>) {

@@ -2,8 +2,9 @@
 
 use super::ask::{VIEWS, View};
 use crate::config::table::{SETTINGS, Setting};
+use crate::config::text;
 use clap::builder::PossibleValuesParser;
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use clap_complete::Shell;
 use std::path::PathBuf;
 
@@ -20,8 +21,8 @@ pub fn command() -> Command {
         .subcommand(run())
         .subcommand(check())
         .subcommands(VIEWS.iter().map(view))
-        .subcommand(origin("drain").about("Let an origin run empty: no new streams, live ones stay until they end"))
-        .subcommand(origin("undrain").about("Let a drained origin take new streams again"))
+        .subcommand(drain())
+        .subcommand(origin("undrain").about("Let a drained origin take new streams again, or this balancer clients"))
         .subcommand(unload())
         .subcommand(Command::new("example-config").about("Print a balancer.toml with every setting explained"))
         .subcommand(
@@ -69,9 +70,38 @@ fn view(view: &'static View) -> Command {
     asking(Command::new(view.command)).about(view.about).after_help(example).arg(json)
 }
 
+fn drain() -> Command {
+    let duration = |name: &'static str| {
+        Arg::new(name).long(name).value_name("DURATION").value_parser(|text: &str| {
+            (text::DURATION.parse)(text).map_err(|fault| format!("{}: {}", fault.what, fault.remedy))
+        })
+    };
+    origin("drain")
+        .about("Let an origin run empty: no new streams, live ones stay until they end; or this balancer")
+        .arg(duration("deadline").help("When what is left is reset [default: never]"))
+        .arg(
+            Arg::new("wait")
+                .long("wait")
+                .action(ArgAction::SetTrue)
+                .help("Show how many flows are left, until there are none"),
+        )
+        .arg(duration("timeout").requires("wait").help("How long to wait at most [default: for ever]"))
+        .after_help(
+            "A balancer that drains (--self) says so at /readyz and by its announce_command, so that clients go to others. \
+             Its flows go on, and who still comes is served.\n\n\
+             Examples:\n  \
+             balancer drain o1 --deadline 10m --wait && ssh o1 systemctl stop srs\n  \
+             balancer drain --self --wait --timeout 1h\n\n\
+             Exit status: 0 done, and with --wait nothing is left; 1 it failed, or it is not drained any more; 2 the command \
+             is wrong; 3 the timeout has come and flows are left.",
+        )
+}
+
 fn origin(verb: &'static str) -> Command {
-    let id = Arg::new("origin").value_name("ORIGIN").required(true).help("Its id, as `balancer origins` shows it");
-    asking(Command::new(verb)).arg(id)
+    let id = Arg::new("origin").value_name("ORIGIN").help("Its id, as `balancer origins` shows it");
+    let own = Arg::new("self").long("self").action(ArgAction::SetTrue).help("The balancer that is asked");
+    let which = ArgGroup::new("which").args(["origin", "self"]).required(true);
+    asking(Command::new(verb)).arg(id).arg(own).group(which)
 }
 
 /// Adds what finds a running balancer.

@@ -59,13 +59,13 @@ impl Client {
         self.answer(path, request.call())
     }
 
-    pub fn post(&self, path: &str) -> anyhow::Result<String> {
+    pub fn post(&self, path: &str, body: &str) -> anyhow::Result<String> {
         let request = self.agent.post(self.url(path));
         let request = match &self.token {
             Some(token) => request.header("Authorization", format!("Bearer {}", token.0)),
             None => request,
         };
-        self.answer(path, request.send_empty())
+        self.answer(path, request.send(body))
     }
 
     fn url(&self, path: &str) -> String {
@@ -149,7 +149,7 @@ mod tests {
     fn a_refusal_is_explained() {
         let (address, served) =
             serve("HTTP/1.1 403 Forbidden\r\nContent-Length: 29\r\n\r\n{\"error\":\"the token differs\"}");
-        let error = client(address).post("/api/v1/origins/a/drain").unwrap_err().to_string();
+        let error = client(address).post("/api/v1/origins/a/drain", "").unwrap_err().to_string();
         served.join().unwrap();
         assert!(error.contains("the token differs") && error.contains("--token-file"), "{error}");
         assert!(!error.contains("t0ken"), "{error}");

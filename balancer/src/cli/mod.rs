@@ -18,6 +18,12 @@ use std::process::ExitCode;
 const FAILURE: u8 = 1;
 /// The command or the configuration is wrong: trying again without changing it is useless.
 const USAGE: u8 = 2;
+const TIME_OVER: u8 = 3;
+
+/// The time to wait is over, what was waited for has not come.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct TimeOver(String);
 
 /// The command has said itself what is wrong.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +49,11 @@ pub fn main() -> ExitCode {
     for line in format!("{error:#}").lines() {
         eprintln!("balancer: {line}");
     }
-    ExitCode::from(if is_usage { USAGE } else { FAILURE })
+    ExitCode::from(match () {
+        () if is_usage => USAGE,
+        () if error.is::<TimeOver>() => TIME_OVER,
+        () => FAILURE,
+    })
 }
 
 fn dispatch(matches: &ArgMatches) -> anyhow::Result<()> {
@@ -51,7 +61,8 @@ fn dispatch(matches: &ArgMatches) -> anyhow::Result<()> {
     match command {
         "run" => run::run(args),
         "check" => check::check(args),
-        "drain" | "undrain" => ask::change_origin(command, args),
+        "drain" => ask::drain(args),
+        "undrain" => ask::undrain(args),
         "unload" => unload::unload(args),
         "example-config" => Ok(output::emit(&crate::config::show::example())?),
         "completions" => Ok(output::emit(&args::completions(args))?),

@@ -195,6 +195,11 @@ pub struct Settings {
     /// After SIGTERM: how long hand-overs may take, and when the process ends whatever happens.
     pub grace_quit_timeout: Duration,
     pub force_quit_timeout: Duration,
+    /// Program and arguments; empty: nobody is told.
+    pub announce_command: Vec<String>,
+    pub announce_timeout: Duration,
+    /// After `down` was said at SIGTERM: how long connections are still taken.
+    pub announce_grace: Duration,
 
     pub log_format: LogFormat,
     /// Directives of `tracing_subscriber::EnvFilter`, already found to parse.

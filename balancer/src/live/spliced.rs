@@ -7,7 +7,7 @@ use crate::offload::{Half, SplicedFlow};
 use crate::recognize::StreamKey;
 use crate::slowpath::{PortLease, provoke};
 use balancer_common::abi::{EventKind, FlowKey, PROTO_TCP, PROTO_UDP, Seen};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
 use tracing::{debug, info, warn};
@@ -216,7 +216,7 @@ impl Live {
     /// Resets the flows that `which` picks.
     pub fn reset(&self, which: impl Fn(&FlowRecord) -> bool) -> usize {
         let state = self.state();
-        let picked: Vec<FlowId> = state.table.iter().filter(|(_, f)| which(f)).map(|(id, _)| id).collect();
+        let picked: HashSet<FlowId> = state.table.iter().filter(|(_, f)| which(f)).map(|(id, _)| id).collect();
         let kernel: Vec<FlowKey> = state
             .spliced
             .iter()

@@ -172,6 +172,18 @@ impl Sessions {
         ids.len()
     }
 
+    /// Ends every session there is.
+    pub fn end_everything(&self) -> usize {
+        let mut table = self.table();
+        let ids = table.picked(|_| true);
+        for id in &ids {
+            if let Some(session) = table.remove(*id) {
+                self.finish(*id, session, "drained");
+            }
+        }
+        ids.len()
+    }
+
     /// Whether a STUN request that has this name makes a flow.
     pub fn knows(&self, ufrag: &str) -> bool {
         self.table().named(ufrag).is_some()

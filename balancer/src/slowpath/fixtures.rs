@@ -55,6 +55,8 @@ pub fn context(settings: Settings) -> Arc<Context> {
         rtc: rtc.clone(),
         telemetry,
         facts,
+        readiness: Arc::default(),
+        announcer: None,
         tls: None,
         authorizer,
         admission: Admission::of_handshakes(settings.handshakes_max, settings.handshakes_per_client_max),

@@ -36,12 +36,14 @@ pub use ports::{PortLease, PortPool};
 pub use rtc::made;
 pub use srt::Srt;
 
+use crate::announce::Announcer;
 use crate::auth::Authorizer;
 use crate::config::Settings;
 use crate::counters::Counters;
 use crate::live::Live;
 use crate::offload::{Offload, Ways};
 use crate::proxy::Proxy;
+use crate::readiness::Readiness;
 use crate::reconcile::Reconciler;
 use crate::rtc::Sessions;
 use crate::sources::Sources;
@@ -61,6 +63,9 @@ pub struct Context {
     pub live: Arc<Live>,
     pub facts: Arc<dyn Facts>,
     pub telemetry: Arc<Telemetry>,
+    /// Whether clients are to come here, and who is told.
+    pub readiness: Arc<Readiness>,
+    pub announcer: Option<Arc<Announcer>>,
     /// `None`: everything is relayed.
     pub offload: Option<Arc<Offload>>,
     pub reconciler: Arc<Reconciler>,

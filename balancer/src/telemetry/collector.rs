@@ -38,6 +38,7 @@ impl Collector for Scrape {
         self.reasons(e)?;
         self.origins(e)?;
         self.maps(e)?;
+        self.announced(e)?;
         let up = ("store_up", "1 while the store of origins and streams answers; in memory it always does", None);
         gauges(e, up, [([("kind", "memory")], 1)])?;
         let build = ("build_info", "The version that runs; always 1", None);
@@ -108,6 +109,15 @@ impl Scrape {
         gauges(e, ("origin_up", "1 unless the origin is down; a draining origin is up", None), up)?;
         let streams = origins.iter().map(|o| ([("origin", &*o.id)], u64::from(o.streams)));
         gauges(e, ("origin_streams", "Streams that are on the origin", None), streams)
+    }
+
+    fn announced(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let ready = e.encode_descriptor("ready", "1 while this balancer wants clients.", None, MetricType::Gauge)?;
+        ConstGauge::new(u64::from(self.facts.ready().is_ok())).encode(ready)?;
+        let Some(announced) = self.facts.announced() else { return Ok(()) };
+        let rows = [("done", announced.runs - announced.failures), ("failed", announced.failures)];
+        let rows = rows.map(|(result, count)| ([("result", result)], count));
+        counters(e, ("announcements", "Runs of announce_command", None), rows)
     }
 
     fn maps(&self, e: &mut DescriptorEncoder<'_>) -> fmt::Result {

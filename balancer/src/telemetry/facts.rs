@@ -1,5 +1,6 @@
 //! What only the running parts know, for `/metrics` and the system API: the one trait that the app's wiring implements.
 
+use crate::announce::Announced;
 use crate::flow::{Counter, FlowRecord, Path, Protocol, Role};
 use balancer_common::abi::{Reason, ReasonCount};
 use std::collections::BTreeMap;
@@ -21,6 +22,11 @@ pub trait Facts: Send + Sync + 'static {
 
     /// Whether clients are served; if not, why.
     fn ready(&self) -> Result<(), String>;
+
+    /// What those who steer clients were told; `None`: there is nobody to tell.
+    fn announced(&self) -> Option<Announced> {
+        None
+    }
 
     /// Flows by what they are. For those who can count without copying all flows.
     fn flow_counts(&self) -> BTreeMap<(Protocol, Role, Path), u64> {

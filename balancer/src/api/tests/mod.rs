@@ -84,7 +84,15 @@ impl Server {
         let made = Arc::new(Made::default());
         let clock = Clock::start();
         let telemetry = Arc::new(Telemetry::new(store.clone(), counters.clone(), made.clone(), clock));
-        let api = Api { store: store.clone(), facts: made.clone(), telemetry, counters, clock, access };
+        let api = Api {
+            store: store.clone(),
+            facts: made.clone(),
+            readiness: Arc::default(),
+            telemetry,
+            counters,
+            clock,
+            access,
+        };
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel();

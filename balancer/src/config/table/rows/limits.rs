@@ -157,6 +157,44 @@ pub const ROWS: &[Setting] = &[
         ..ROW
     },
     Setting {
+        name: "announce_command",
+        value: "WORD",
+        unset: "nobody is told",
+        example: "/usr/local/lib/balancer/announce.sh",
+        help: "Program and arguments that tell a router whether to send clients here; up, down or fault is added.\n\
+               No shell reads it. It runs when the balancer is ready, drains and stops, one run at a time, and again when \
+               it has failed. Say the same twice and nothing may happen.",
+        access: Access {
+            is_list: true,
+            set: |d, _, texts| {
+                // Unlike other lists, this may say a word twice.
+                d.settings.announce_command = texts.to_vec();
+                Ok(())
+            },
+            get: |d| d.settings.announce_command.clone(),
+        },
+        ..ROW
+    },
+    Setting {
+        name: "announce_timeout",
+        value: "DURATION",
+        default: "5s",
+        within: Some(("100ms", "1m")),
+        help: "How long a run of announce_command may take before it is ended.",
+        access: measured!(settings.announce_timeout, DURATION),
+        ..ROW
+    },
+    Setting {
+        name: "announce_grace",
+        value: "DURATION",
+        default: "1s",
+        within: Some(("0", "5m")),
+        help: "After SIGTERM, once announce_command has said down: how long connections are still taken.\n\
+               A router needs that long to send clients elsewhere.",
+        access: measured!(settings.announce_grace, DURATION),
+        ..ROW
+    },
+    Setting {
         name: "log_format",
         value: "FORMAT",
         default: "text",
