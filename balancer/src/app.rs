@@ -17,7 +17,7 @@ use crate::offload::{self, Offload, Ways};
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 use crate::reconcile::Reconciler;
-use crate::registry::{Admission as Networks, Transport};
+use crate::registry::{Admission as Networks, Care, Transport};
 use crate::rtc;
 use crate::slowpath::udp::Udp;
 use crate::slowpath::{self, Admission, Context, PortPool, Srt};
@@ -119,7 +119,9 @@ fn assemble(
         },
         counters.clone(),
     );
-    let store = Arc::new(store.context("the default origin (PROXY_DEFAULT_BACKEND_*) cannot be used")?);
+    let care = Care { probe: settings.probe.clone(), slow_start: settings.slow_start };
+    let store = store.context("the default origin (PROXY_DEFAULT_BACKEND_*) cannot be used")?.caring(care);
+    let store = Arc::new(store);
     let live = Live::new(store.clone(), offload.clone(), clock);
     let readiness = Arc::new(Readiness::default());
     let announcer = Announcer::new(&settings.announce_command, settings.announce_timeout);

@@ -18,6 +18,7 @@ pub mod identity;
 pub mod live;
 pub mod offload;
 pub mod placement;
+pub mod probe;
 pub mod proxy;
 pub mod readiness;
 pub mod recognize;

@@ -52,7 +52,8 @@ impl Settings {
             allow_register: networks.clone(),
             origin_networks: networks,
             pin_path: dc.pin_path(),
-            config: String::new(),
+            // Tests count what comes to an origin, and expect its full share at once; who probes says so.
+            config: "probe = \"off\"\nslow_start = \"0s\"\n".into(),
             environment: std::env::var("LAB_LOG")
                 .map(|level| ("BALANCER_LOG_LEVEL".into(), level))
                 .into_iter()

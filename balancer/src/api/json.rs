@@ -28,7 +28,9 @@ pub struct Origin<'a> {
     why: Option<&'static str>,
     /// Until a connection is tried again.
     retry_s: Option<f64>,
-    /// Services that refuse connections while others work.
+    /// What they answered to the last probes: `up`, or what was wrong.
+    probes: BTreeMap<&'static str, &'static str>,
+    /// Services that refuse connections, or fail their probes, while others work.
     refusing: Vec<&'static str>,
     draining: bool,
     device_id: Option<&'a str>,
@@ -68,6 +70,7 @@ impl<'a> Origin<'a> {
             state: o.status.label(),
             why: o.why.map(Why::text),
             retry_s: o.retry_in.map(seconds),
+            probes: o.probes.iter().map(|(kind, state)| (kind_label(*kind), *state)).collect(),
             refusing: o.refusing.iter().map(|kind| kind_label(*kind)).collect(),
             draining: o.draining,
             device_id: o.device_id.as_deref(),

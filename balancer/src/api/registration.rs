@@ -1,9 +1,11 @@
 //! From the JSON of a registration to the registry's types: the body that SRS sends, and that of `PUT origins/{id}`.
 
 use super::fields::{FieldError, Fields, bad, need};
+use crate::config::text::is_request_path;
 use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::{
-    Capacity, Endpoints, Incarnation, KINDS, LEASE_MAX, Lease, OriginRole, OriginSpec, SrsRegistration, WEIGHTS,
+    Capacity, Endpoints, Incarnation, KINDS, LEASE_MAX, Lease, OriginRole, OriginSpec, ProbeMode, ProbeSpec,
+    SrsRegistration, StatusRange, WEIGHTS,
 };
 use balancer_common::abi::ServiceKind;
 use std::time::Duration;
@@ -33,7 +35,7 @@ pub fn srs(body: &[u8]) -> Result<SrsRegistration, FieldError> {
 
 /// `PUT /api/v1/origins/{id}`. Unknown fields are errors here: the operator who misspells `weight` should know.
 pub fn spec(body: &[u8]) -> Result<OriginSpec, FieldError> {
-    const KNOWN: [&str; 12] = [
+    const KNOWN: [&str; 15] = [
         "device_id",
         "server",
         "service",
@@ -42,8 +44,11 @@ pub fn spec(body: &[u8]) -> Result<OriginSpec, FieldError> {
         "endpoints",
         "weight",
         "capacity",
+        "max_streams",
+        "max_bandwidth",
         "role",
         "proxy_protocol",
+        "probe",
         "lease_s",
         "id",
     ];
@@ -80,6 +85,7 @@ pub fn spec(body: &[u8]) -> Result<OriginSpec, FieldError> {
         capacity: capacity(&fields)?,
         role: role(&fields)?,
         proxy_protocol: proxy_protocol(&fields)?,
+        probe: probe(&fields)?,
         lease: lease(&fields)?,
     })
 }
@@ -93,15 +99,27 @@ fn weight(fields: &Fields) -> Result<Option<u32>, FieldError> {
     weight.map(Some).ok_or_else(problem)
 }
 
+/// `capacity`, or `max_streams` and `max_bandwidth` (in bits per second) beside the other fields.
 fn capacity(fields: &Fields) -> Result<Option<Capacity>, FieldError> {
-    let Some(limits) = fields.object("capacity")? else { return Ok(None) };
-    limits.only(&["bits_per_second", "flows", "streams"])?;
-    let small = |field: &str| -> Result<Option<u32>, FieldError> {
-        let number = limits.number(field)?;
-        number.map(|n| u32::try_from(n).map_err(|_| bad(field, "is too large"))).transpose()
+    let short = Capacity {
+        bits_per_second: fields.number("max_bandwidth")?,
+        flows: None,
+        streams: small(fields, "max_streams")?,
     };
+    let Some(limits) = fields.object("capacity")? else {
+        return Ok(Some(short).filter(|short| *short != Capacity::default()));
+    };
+    if short != Capacity::default() {
+        return Err(bad("capacity", "says the same as max_streams and max_bandwidth: give one of them"));
+    }
+    limits.only(&["bits_per_second", "flows", "streams"])?;
     let bits_per_second = limits.number("bits_per_second")?;
-    Ok(Some(Capacity { bits_per_second, flows: small("flows")?, streams: small("streams")? }))
+    Ok(Some(Capacity { bits_per_second, flows: small(&limits, "flows")?, streams: small(&limits, "streams")? }))
+}
+
+fn small(fields: &Fields, field: &str) -> Result<Option<u32>, FieldError> {
+    let number = fields.number(field)?;
+    number.map(|n| u32::try_from(n).map_err(|_| bad(field, "is too large"))).transpose()
 }
 
 fn role(fields: &Fields) -> Result<Option<OriginRole>, FieldError> {
@@ -121,6 +139,29 @@ fn proxy_protocol(fields: &Fields) -> Result<Option<Option<ProxyVersion>>, Field
         Some("off") => Ok(Some(None)),
         Some(version) => ProxyVersion::parse(version).map(|v| Some(Some(v))).ok_or_else(problem),
     }
+}
+
+/// How this origin is probed, where that differs from the settings.
+fn probe(fields: &Fields) -> Result<Option<ProbeSpec>, FieldError> {
+    let Some(probe) = fields.object("probe")? else { return Ok(None) };
+    probe.only(&["mode", "http_path", "http_status"])?;
+    let mode = match probe.text("mode")? {
+        None => None,
+        Some(text) => {
+            let found = ProbeMode::ALL.into_iter().find(|mode| mode.label() == text);
+            Some(found.ok_or_else(|| bad("mode", "must be \"off\", \"connect\" or \"protocol\""))?)
+        }
+    };
+    let http_path = match probe.text("http_path")? {
+        None => None,
+        Some(path) if is_request_path(path) => Some(path.into()),
+        Some(_) => return Err(bad("http_path", "must begin with a slash and hold visible ASCII only")),
+    };
+    let http_status = match probe.text("http_status")? {
+        None => None,
+        Some(text) => Some(StatusRange::parse(text).ok_or_else(|| bad("http_status", "must be such as \"200-399\""))?),
+    };
+    Ok(Some(ProbeSpec { mode, http_path, http_status }))
 }
 
 /// 0: it stays until it is deleted.
@@ -259,6 +300,7 @@ mod tests {
             "ip": "10.0.0.7", "endpoints": {"rtmp": ["1935"], "rtsp": ["10.0.0.8:8554"]}, "weight": 200,
             "capacity": {"bits_per_second": 5_000_000_000u64, "flows": 1000}, "role": "edge", "lease_s": 60,
             "proxy_protocol": "v2",
+            "probe": {"mode": "protocol", "http_path": "/health", "http_status": "200"},
             "service": "a", "pid": "1",
         }))
         .unwrap();
@@ -266,9 +308,17 @@ mod tests {
         assert_eq!((spec.weight, spec.role), (Some(200), Some(OriginRole::Edge)));
         assert_eq!(spec.proxy_protocol, Some(Some(ProxyVersion::V2)));
         assert_eq!(put(json!({"proxy_protocol": "off"})).unwrap().proxy_protocol, Some(None));
+        let http_status = StatusRange::parse("200");
+        let probe = ProbeSpec { mode: Some(ProbeMode::Protocol), http_path: Some("/health".into()), http_status };
+        assert_eq!(spec.probe, Some(probe));
         assert_eq!(spec.lease, Some(Lease::For(Duration::from_secs(60))));
         let capacity = Capacity { bits_per_second: Some(5_000_000_000), flows: Some(1000), streams: None };
         assert_eq!(spec.capacity, Some(capacity));
+        let capacity = Capacity { bits_per_second: Some(2_000_000_000), flows: None, streams: Some(50) };
+        assert_eq!(
+            put(json!({"max_streams": 50, "max_bandwidth": 2_000_000_000u64})).unwrap().capacity,
+            Some(capacity)
+        );
         assert_eq!(put(json!({"lease_s": 0})).unwrap().lease, Some(Lease::Never));
         assert_eq!(put(json!({})).unwrap(), OriginSpec::default());
     }
@@ -284,6 +334,12 @@ mod tests {
             (json!({"endpoints": {"rtmp": ["1935"]}}), "rtmp: \"1935\" names no address, and ip is missing"),
             (json!({"capacity": {"flows": 5_000_000_000u64}}), "flows: is too large"),
             (json!({"capacity": 5}), "capacity: must be an object"),
+            (json!({"max_streams": 5, "capacity": {}}), "capacity: says the same as max_streams"),
+            (json!({"max_streams": 5_000_000_000u64}), "max_streams: is too large"),
+            (json!({"probe": {"mode": "on"}}), "mode: must be \"off\", "),
+            (json!({"probe": {"http_path": "/a b"}}), "http_path: must begin with a slash"),
+            (json!({"probe": {"http_status": "2xx"}}), "http_status: must be such as"),
+            (json!({"probe": {"interval": 1}}), "interval: unknown"),
             (json!({"role": "backup"}), "role: must be"),
             (json!({"proxy_protocol": "v3"}), "proxy_protocol: must be \"v1\", "),
             (json!({"proxy_protocol": 2}), "proxy_protocol: must be a string"),

@@ -3,6 +3,7 @@
 use crate::api::Api;
 use crate::api::access::Access;
 use crate::offload::{EventSource, Offload, neighbours};
+use crate::probe::Prober;
 use crate::slowpath::{self, Bound, Context, udp};
 use crate::tls;
 use anyhow::Context as _;
@@ -37,6 +38,13 @@ pub async fn start(
         let state = ctx.readiness.subscribe();
         tokio::spawn(async move { announcer.follow(state).await });
     }
+    let prober = Prober {
+        store: ctx.store.clone(),
+        telemetry: ctx.telemetry.clone(),
+        clock: ctx.clock,
+        sources: ctx.sources.clone(),
+    };
+    tokio::spawn(prober.run());
     tokio::spawn(scan(ctx.clone()));
     tokio::spawn(tick(ctx.clone()));
     tokio::spawn(sweep(ctx.clone()));

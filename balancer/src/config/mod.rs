@@ -13,6 +13,7 @@ pub mod table;
 pub mod text;
 pub mod validate;
 
+use crate::registry::ProbeSettings;
 use balancer_common::abi::ServiceKind;
 use ipnet::IpNet;
 use std::fmt;
@@ -167,6 +168,9 @@ pub struct Settings {
     pub default_origin: Option<DefaultOrigin>,
     pub origin_ttl: Duration,
     pub policy: Policy,
+    pub probe: ProbeSettings,
+    /// How long the share of an origin that is new, or back, grows.
+    pub slow_start: Duration,
     /// Asked before a stream is placed.
     pub auth_hook: Option<HttpUrl>,
     pub auth_timeout: Duration,

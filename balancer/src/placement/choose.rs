@@ -9,6 +9,9 @@ pub struct Candidate<'a> {
     pub index: u16,
     pub id: &'a str,
     pub weight: u32,
+    /// Its weight as it counts now, times 100: that of a newcomer grows. Rendezvous hashing takes the whole one, for it
+    /// has to come to the same everywhere and at any time.
+    pub share: u32,
     /// What it carries, in bits per second; see [`super::Load::cost`].
     pub cost: u64,
 }
@@ -26,7 +29,7 @@ pub(super) fn least_load(
     waiting: Option<u16>,
 ) -> Option<u16> {
     let score =
-        |c: &Candidate<'_>| (u128::from(c.cost) + u128::from(stream_cost)) * 1_000_000 / u128::from(c.weight.max(1));
+        |c: &Candidate<'_>| (u128::from(c.cost) + u128::from(stream_cost)) * 100_000_000 / u128::from(c.share.max(1));
     let best = candidates.iter().map(score).min()?;
     let tied = |c: &&Candidate<'_>| score(c) * 100 <= best * (100 + TIE_PERCENT);
     if let Some(c) = candidates.iter().filter(tied).find(|c| Some(c.index) == waiting) {
@@ -57,9 +60,9 @@ pub(super) struct RoundRobin {
 
 impl RoundRobin {
     pub fn next(&mut self, candidates: &[Candidate<'_>]) -> Option<u16> {
-        let total: i64 = candidates.iter().map(|c| i64::from(c.weight)).sum();
+        let total: i64 = candidates.iter().map(|c| i64::from(c.share)).sum();
         for c in candidates {
-            *self.credit.entry(c.index).or_default() += i64::from(c.weight);
+            *self.credit.entry(c.index).or_default() += i64::from(c.share);
         }
         let credit = |c: &Candidate<'_>| self.credit.get(&c.index).copied().unwrap_or(0);
         let index = candidates.iter().max_by_key(|c| (credit(c), std::cmp::Reverse(c.index)))?.index;
@@ -81,7 +84,8 @@ mod tests {
 
     fn view(origins: &[(String, u32)], cost: u64) -> Vec<Candidate<'_>> {
         let each = origins.iter().enumerate();
-        each.map(|(i, (id, weight))| Candidate { index: i as u16 + 1, id, weight: *weight, cost }).collect()
+        each.map(|(i, (id, weight))| Candidate { index: i as u16 + 1, id, weight: *weight, share: weight * 100, cost })
+            .collect()
     }
 
     fn keys(n: usize) -> impl Iterator<Item = String> {
@@ -143,7 +147,7 @@ mod tests {
         ) {
             let ids: Vec<String> = (0..loads.len()).map(|i| format!("o{i}")).collect();
             let all: Vec<Candidate<'_>> = loads.iter().enumerate().map(|(i, (cost, weight))| {
-                Candidate { index: i as u16 + 1, id: &ids[i], weight: *weight, cost: *cost }
+                Candidate { index: i as u16 + 1, id: &ids[i], weight: *weight, share: weight * 100, cost: *cost }
             }).collect();
             let chosen = least_load(&key, &all, stream, None).unwrap();
             prop_assert_eq!(least_load(&key, &all, stream, None), Some(chosen), "same inputs, same choice");

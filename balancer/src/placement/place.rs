@@ -64,6 +64,11 @@ pub enum PlaceError {
 }
 
 impl PlaceError {
+    /// There are origins, and they are full: to ask again at once is of no use.
+    pub fn is_overload(&self) -> bool {
+        matches!(self, Self::AtCapacity | Self::StreamsFull(_))
+    }
+
     pub fn reason(&self) -> Reason {
         match self {
             Self::AtCapacity => Reason::AtCapacity,
@@ -211,6 +216,7 @@ pub(super) fn available<'a>(
     now: Duration,
 ) -> Available<'a> {
     let mut available = Available { candidates: Vec::new(), fallback: None, full: false };
+    let mut held = Vec::new();
     for (index, origin) in registry.live() {
         if exclude.contains(&index) || !takes_new(origin, role, service, now) {
             continue;
@@ -224,8 +230,19 @@ pub(super) fn available<'a>(
             available.full = true;
             continue;
         }
+        let share = origin.health.share_percent(registry.slow_start(), now);
         let cost = origin.load.cost(flows).saturating_add(origin.others.cost(origin.others_flows));
-        available.candidates.push(Candidate { index, id: &origin.id, weight: origin.weight, cost });
+        let weight = origin.weight;
+        let candidate = Candidate { index, id: &origin.id, weight, share: weight * share, cost };
+        if origin.health.held_until().is_some() {
+            held.push(candidate);
+        } else {
+            available.candidates.push(candidate);
+        }
+    }
+    // Better one that dies often than nobody.
+    if available.candidates.is_empty() && available.fallback.is_none() {
+        available.candidates = held;
     }
     available
 }

@@ -8,10 +8,22 @@
 //! A service that was refused and never worked, on an origin where another did (a port that is registered but off), is
 //! set aside alone: one viewer asking for it must not kill the publishers beside it.
 //!
+//! Probes ([`judge`]) say the same as connections do, with thresholds; whoever dies often is held back ([`flaps`]), and who
+//! is new or back begins with a small share.
+//!
 //! Back-off doubles from 1 s to 30 s. When it has run out, one attempt is let through; others wait for its outcome.
+
+mod flaps;
+mod judge;
+mod probe;
+
+pub use judge::Judged;
+pub use probe::{ProbeFailure, ProbeMode, ProbeResult, ProbeSettings, ProbeSpec, StatusRange};
 
 use super::endpoint::{KINDS, slot};
 use balancer_common::abi::ServiceKind;
+use flaps::Flaps;
+use probe::Probe;
 use std::time::Duration;
 
 /// Short, because a process that restarts is back within a second; the limit is the longest that a repaired origin
@@ -32,6 +44,20 @@ pub enum Why {
     Refused,
     TimedOut,
     LeaseExpired,
+    Probe(ServiceKind, ProbeFailure),
+    /// It has died too often lately.
+    Flapping,
+}
+
+/// All there are, without building texts.
+macro_rules! of_probe {
+    ($failure:expr, $label:literal) => {
+        match $failure {
+            ProbeFailure::Refused => concat!($label, " probe: refused"),
+            ProbeFailure::Silent => concat!($label, " probe: no answer"),
+            ProbeFailure::Wrong => concat!($label, " probe: wrong answer"),
+        }
+    };
 }
 
 impl Why {
@@ -40,6 +66,13 @@ impl Why {
             Self::Refused => "connection refused",
             Self::TimedOut => "connection timed out",
             Self::LeaseExpired => "lease expired: no heartbeat",
+            Self::Flapping => "held: it died too often lately",
+            Self::Probe(ServiceKind::Rtmp, failure) => of_probe!(failure, "rtmp"),
+            Self::Probe(ServiceKind::Http, failure) => of_probe!(failure, "http"),
+            Self::Probe(ServiceKind::Api, failure) => of_probe!(failure, "api"),
+            Self::Probe(ServiceKind::Srt, failure) => of_probe!(failure, "srt"),
+            Self::Probe(ServiceKind::WebRtc, failure) => of_probe!(failure, "rtc"),
+            Self::Probe(ServiceKind::Rtsp, failure) => of_probe!(failure, "rtsp"),
         }
     }
 }
@@ -56,6 +89,12 @@ impl Backoff {
     fn after(earlier: Option<Self>, why: Why, now: Duration) -> Self {
         let failures = earlier.map_or(1, |e| e.failures.saturating_add(1));
         Self { failures, failed_at: now, retry_at: now + delay(failures), why }
+    }
+
+    /// Found by a probe: what was put off stays so.
+    fn again(self, why: Why, now: Duration) -> Self {
+        let next = Self::after(Some(self), why, now);
+        Self { retry_at: next.retry_at.max(self.retry_at), ..next }
     }
 }
 
@@ -79,7 +118,14 @@ pub struct Health {
     worked: [bool; KINDS.len()],
     /// Services set aside alone.
     aside: [Option<Backoff>; KINDS.len()],
+    probes: [Probe; KINDS.len()],
+    flaps: Flaps,
+    /// Since when it is up; `None`: for less than a tick.
+    up_at: Option<Duration>,
 }
+
+/// Of a newcomer's weight, in percent; also the steps in which it grows.
+const SHARE_MIN: u32 = 10;
 
 impl Health {
     /// No flow of it is worth keeping.
@@ -90,7 +136,7 @@ impl Health {
     /// Why it gets no new streams.
     pub fn why(&self) -> Option<Why> {
         match self.state {
-            State::Up => None,
+            State::Up => self.flaps.held_until().map(|_| Why::Flapping),
             State::Suspect(b) | State::Dead(b) => Some(b.why),
             State::Expired => Some(Why::LeaseExpired),
         }
@@ -104,8 +150,49 @@ impl Health {
     pub fn retry_at(&self) -> Option<Duration> {
         match self.state {
             State::Suspect(b) | State::Dead(b) => Some(b.retry_at),
-            State::Up | State::Expired => None,
+            State::Up => self.held_until(),
+            State::Expired => None,
         }
+    }
+
+    /// Until then it gets new streams only where nobody else can take them.
+    pub fn held_until(&self) -> Option<Duration> {
+        self.flaps.held_until()
+    }
+
+    /// How much of its weight counts, in percent: it is to fill its caches and warm up before its full share comes.
+    pub fn share_percent(&self, slow_start: Duration, now: Duration) -> u32 {
+        let since = self.up_at.map_or(Duration::ZERO, |at| now.saturating_sub(at));
+        if since >= slow_start {
+            return 100;
+        }
+        let percent = (since.as_millis() * 100 / slow_start.as_millis().max(1)) as u32;
+        (percent / SHARE_MIN * SHARE_MIN).max(SHARE_MIN)
+    }
+
+    /// About four times a second.
+    pub fn tick(&mut self, now: Duration) {
+        self.flaps.tick(now);
+        if !self.is_dead() {
+            self.up_at.get_or_insert(now);
+        }
+    }
+
+    /// Another run, other addresses, or the end of a silence: what happened says nothing about this one, except that it
+    /// happened again. `ended`: flows were lost by it.
+    pub fn anew(&self, ended: bool, now: Duration) -> Self {
+        let mut flaps = self.flaps;
+        if ended {
+            flaps.died(now);
+        }
+        Self { flaps, ..Self::default() }
+    }
+
+    fn rise(&mut self) {
+        if self.is_dead() {
+            self.up_at = None;
+        }
+        self.state = State::Up;
     }
 
     /// Whether a new stream may be tried on it.
@@ -138,14 +225,17 @@ impl Health {
         }
     }
 
-    /// A service carries a connection.
-    pub fn succeeded(&mut self, kind: ServiceKind) {
+    /// A service carries a connection. Answers whether the origin was dead until now.
+    pub fn succeeded(&mut self, kind: ServiceKind) -> bool {
+        let was_dead = self.is_dead();
         self.worked[slot(kind)] = true;
         self.aside[slot(kind)] = None;
-        self.state = match self.state {
-            State::Expired => State::Expired,
-            State::Up | State::Suspect(_) | State::Dead(_) => State::Up,
-        };
+        self.probes[slot(kind)].trust();
+        match self.state {
+            State::Expired => {}
+            State::Up | State::Suspect(_) | State::Dead(_) => self.rise(),
+        }
+        was_dead && !self.is_dead()
     }
 
     /// A connection, tried at `tried_at`, failed. Answers whether the origin died of it.
@@ -158,6 +248,11 @@ impl Health {
         now: Duration,
     ) -> bool {
         let at = slot(kind);
+        let seen = match failure {
+            ConnectFailure::Refused => ProbeFailure::Refused,
+            ConnectFailure::TimedOut => ProbeFailure::Silent,
+        };
+        self.probes[at].doubt(seen, now);
         if failure == ConnectFailure::Refused && !self.worked[at] && self.worked.contains(&true) {
             if self.aside[at].is_none_or(|b| b.failed_at <= tried_at) {
                 self.aside[at] = Some(Backoff::after(self.aside[at], Why::Refused, now));
@@ -187,6 +282,9 @@ impl Health {
             }
         };
         self.state = next;
+        if died {
+            self.flaps.died(now);
+        }
         died
     }
 

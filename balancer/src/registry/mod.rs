@@ -5,6 +5,7 @@ mod endpoint;
 mod health;
 mod origin;
 mod origins;
+mod probes;
 mod registration;
 mod shared;
 mod slots;
@@ -15,9 +16,12 @@ mod whose;
 
 pub use admission::{Admission, Refusal};
 pub use endpoint::{Endpoint, EndpointError, Endpoints, KINDS, TooManyEndpoints, Transport, kind_label};
-pub use health::{ConnectFailure, Health, Why};
+pub use health::{
+    ConnectFailure, Health, Judged, ProbeFailure, ProbeMode, ProbeResult, ProbeSettings, ProbeSpec, StatusRange, Why,
+};
 pub use origin::{Draining, Origin, OriginStatus, Source};
 pub use origins::{DEFAULT_ORIGIN_ID, RegisterError, RegisterKind, Registered, Registry};
+pub use probes::{Care, Probing};
 pub use registration::{
     Capacity, Incarnation, LEASE_MAX, Lease, Name, NameError, OriginRole, OriginSpec, SrsRegistration, WEIGHT_DEFAULT,
     WEIGHTS,

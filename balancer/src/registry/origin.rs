@@ -1,7 +1,7 @@
 //! One origin as the registry holds it.
 
 use super::endpoint::Endpoints;
-use super::health::Health;
+use super::health::{Health, ProbeSpec};
 use super::registration::{
     Capacity, Incarnation, Lease, Name, OriginRole, OriginSpec, SrsRegistration, WEIGHT_DEFAULT,
 };
@@ -63,6 +63,7 @@ pub struct Origin {
     pub role: OriginRole,
     /// The header that its TCP listeners expect before anything else.
     pub proxy_protocol: Option<ProxyVersion>,
+    pub probe: ProbeSpec,
     pub lease: Lease,
     /// `None`: never.
     pub expires_at: Option<Duration>,
@@ -99,6 +100,7 @@ impl Origin {
             capacity: Capacity::default(),
             role: OriginRole::default(),
             proxy_protocol: None,
+            probe: ProbeSpec::default(),
             lease: Lease::Default,
             expires_at: None,
             draining: None,
@@ -153,6 +155,9 @@ impl Origin {
         self.capacity = spec.capacity.unwrap_or(self.capacity);
         self.role = spec.role.unwrap_or(self.role);
         self.proxy_protocol = spec.proxy_protocol.unwrap_or(self.proxy_protocol);
+        if let Some(probe) = &spec.probe {
+            self.probe.clone_from(probe);
+        }
         self.lease = spec.lease.unwrap_or(self.lease);
         spec.incarnation.as_ref().is_some_and(|i| self.run(i))
     }

@@ -2,8 +2,9 @@
 
 use super::admission::{Admission, Refusal, check_peers};
 use super::endpoint::{Endpoints, Transport};
-use super::health::{ConnectFailure, Health};
+use super::health::ConnectFailure;
 use super::origin::{Draining, Due, Origin, Source};
+use super::probes::Care;
 use super::registration::{Name, OriginSpec, SrsRegistration};
 use super::slots::{DesiredOrigin, ORIGINS_MAX, Slots};
 use crate::config::DefaultOrigin;
@@ -73,6 +74,7 @@ pub struct Registry {
     pub(super) default_ttl: Duration,
     /// Where the other balancers listen.
     pub(super) peers_listen: Vec<(Transport, SocketAddr)>,
+    pub(super) care: Care,
 }
 
 impl Registry {
@@ -87,7 +89,7 @@ impl Registry {
             admission.check_configured(&origin.endpoints)?;
             slots.reserve_last(origin);
         }
-        Ok(Self { slots, admission, default_ttl, peers_listen: Vec::new() })
+        Ok(Self { slots, admission, default_ttl, peers_listen: Vec::new(), care: Care::default() })
     }
 
     /// A beat of an SRS origin.
@@ -167,7 +169,7 @@ impl Registry {
         // What happened at other addresses, or to another run, says nothing about this one. A mere beat does not end a
         // back-off: it comes from the origin and says nothing about the way to it.
         if replaced || was_expired || origin.endpoints != endpoints {
-            origin.health = Health::default();
+            origin.health = origin.health.anew(was_expired || (replaced && !was_dead), now);
         }
         origin.renew(default_ttl, now);
         self.slots.changed |= was_dead != origin.health.is_dead();
@@ -293,9 +295,7 @@ impl Registry {
             return false;
         }
         let Some(origin) = self.slots.get_mut(placed_on.0) else { return false };
-        let was_dead = origin.health.is_dead();
-        origin.health.succeeded(kind);
-        let revived = was_dead && !origin.health.is_dead();
+        let revived = origin.health.succeeded(kind);
         self.slots.changed |= revived;
         revived
     }
@@ -336,6 +336,7 @@ impl Registry {
         let default_ttl = self.default_ttl;
         for index in 1..=ORIGINS_MAX as u16 {
             let Some(origin) = self.slots.get_mut(index) else { continue };
+            origin.health.tick(now);
             // Who was adopted and does not beat lives as long as its flows do: it may be one that never beats.
             if origin.source == Source::Adopted
                 && let (Some(heard_at), Some(expires_at)) = (origin.load.heard_at, &mut origin.expires_at)

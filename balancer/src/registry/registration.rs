@@ -2,6 +2,7 @@
 //! is the API's business.
 
 use super::endpoint::Endpoints;
+use super::health::ProbeSpec;
 use crate::recognize::proxy_header::ProxyVersion;
 use balancer_common::abi::ORIGIN_ID_LEN_MAX;
 use std::fmt;
@@ -126,5 +127,7 @@ pub struct OriginSpec {
     pub role: Option<OriginRole>,
     /// `Some(None)`: no longer.
     pub proxy_protocol: Option<Option<ProxyVersion>>,
+    /// Instead of what was said before.
+    pub probe: Option<ProbeSpec>,
     pub lease: Option<Lease>,
 }

@@ -135,6 +135,8 @@ impl Connection {
         let patience = Instant::now() + SECOND_CHANCE;
         loop {
             match self.place_now().await {
+                // Who is full now is full in a second; to keep clients waiting would be one more load.
+                Input::Unplaceable if self.refusal == Refusal::Overload => return Input::Unplaceable,
                 Input::Unplaceable if Instant::now() < patience => self.excluded.clear(),
                 input => return input,
             }
@@ -162,7 +164,7 @@ impl Connection {
             }
             Err(error) => {
                 info!(client = %self.visitor.client(), stream = ?wish.key, %error, "no origin");
-                self.refusal = Refusal::NoOrigin;
+                self.refusal = if error.is_overload() { Refusal::Overload } else { Refusal::NoOrigin };
                 Input::Unplaceable
             }
         }

@@ -58,6 +58,8 @@ pub enum Joint {
 pub enum Refusal {
     /// Nobody serves what it wants, now.
     NoOrigin,
+    /// All that could serve it are full.
+    Overload,
     /// Those that do failed it.
     OriginFailed,
     /// It may not have it.

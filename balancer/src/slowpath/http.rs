@@ -214,6 +214,7 @@ impl Http {
     pub fn last_words(&mut self, why: Refusal) -> Vec<u8> {
         let (status, text) = match why {
             Refusal::NoOrigin => (503, "no origin serves this stream now"),
+            Refusal::Overload => (503, "every origin has reached its capacity"),
             Refusal::OriginFailed => (502, "the stream's origin did not answer"),
             Refusal::Denied => (403, "this stream is not for you"),
             Refusal::Limit => (408, "the request took too long"),

@@ -38,6 +38,7 @@ impl Rtmp {
     pub fn last_words(&mut self, why: Refusal) -> Vec<u8> {
         self.server.refuse(match why {
             Refusal::NoOrigin | Refusal::OriginFailed => rtmp::Refusal::NoOrigin,
+            Refusal::Overload => rtmp::Refusal::Overload,
             Refusal::BadName => rtmp::Refusal::BadName,
             Refusal::Limit => rtmp::Refusal::Limit,
             Refusal::Denied | Refusal::Refused => rtmp::Refusal::Refused,

@@ -6,6 +6,7 @@
 
 mod claims;
 mod clock;
+mod probes;
 pub mod shared;
 #[cfg(test)]
 mod tests;

@@ -27,6 +27,8 @@ pub struct OriginView {
     pub why: Option<Why>,
     /// Until a connection is tried again.
     pub retry_in: Option<Duration>,
+    /// What its services have answered to probes, as far as they are asked.
+    pub probes: Vec<(ServiceKind, &'static str)>,
     /// Services that refuse connections while others work.
     pub refusing: Vec<ServiceKind>,
     pub draining: bool,
@@ -72,6 +74,7 @@ impl State {
             status: origin.status(),
             why: origin.health.why(),
             retry_in: origin.health.retry_at().map(|at| at.saturating_sub(now)),
+            probes: origin.health.probes().collect(),
             refusing: origin.health.aside().collect(),
             draining: origin.draining.is_some(),
             role: origin.role,

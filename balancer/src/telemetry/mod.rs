@@ -61,6 +61,7 @@ pub struct Telemetry {
     registrations: Family<Labels, Counter>,
     hooks: Family<Labels, Counter>,
     denials: Counter,
+    probes: Family<[(&'static str, &'static str); 2], Counter>,
     http: http::HttpCounters,
     counters: Arc<Counters>,
 }
@@ -93,9 +94,15 @@ impl Telemetry {
             "Requests that the system API refused because of who asked: no token, a wrong one, an address not allowed",
             denials.clone(),
         );
+        let probes = Family::<[(&'static str, &'static str); 2], Counter>::default();
+        registry.register(
+            "probes",
+            "Probes of origins' listeners, by the field of the registration that names them and what they answered",
+            probes.clone(),
+        );
         let http = http::HttpCounters::register(&mut registry);
         registry.register_collector(Box::new(Scrape { store, counters: counters.clone(), facts, clock }));
-        Self { registry, splices, registrations, hooks, denials, http, counters }
+        Self { registry, splices, registrations, hooks, denials, probes, http, counters }
     }
 
     /// A flow is forwarded by the kernel now; `took` since that was decided.
@@ -111,6 +118,11 @@ impl Telemetry {
     /// `result` is one of a few constant words.
     pub fn hooked(&self, result: &'static str) {
         self.hooks.get_or_create(&[("result", result)]).inc();
+    }
+
+    /// Both are one of a few constant words.
+    pub fn probed(&self, service: &'static str, result: &'static str) {
+        self.probes.get_or_create(&[("service", service), ("result", result)]).inc();
     }
 
     /// A limit was met.

@@ -10,7 +10,7 @@ use crate::http;
 use crate::net::Netns;
 use crate::pattern;
 use crate::process::Process;
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -110,6 +110,11 @@ impl NginxOrigin {
     pub fn kill(&mut self) {
         drop(self.process.take());
         drop(self.flv.take());
+    }
+
+    /// SIGSTOP makes it one that hangs: connections are accepted by its kernel, and nobody answers.
+    pub fn signal(&self, signal: i32) -> Result<()> {
+        self.process.as_ref().context("nginx does not run")?.signal(signal)
     }
 
     /// Its own view of its clients, in XML.

@@ -57,6 +57,7 @@ pub static VIEWS: &[View] = &[
         columns: &[
             column("ORIGIN", "/id", Form::Text),
             column("STATE", "/state", Form::Text),
+            column("PROBES", "/probes", Form::Joined),
             column("WEIGHT", "/weight", Form::Count),
             column("STREAMS", "/streams", Form::Count),
             column("FLOWS", "/flows", Form::Count),
@@ -213,16 +214,16 @@ mod tests {
         let text = render(
             "origins",
             json!({"origins": [
-                {"id": "o1", "state": "healthy", "weight": 1, "streams": 2, "flows": 120, "ip": "10.0.0.1",
+                {"id": "o1", "state": "healthy", "weight": 1, "probes": {"rtmp": "up"}, "streams": 2, "flows": 120, "ip": "10.0.0.1",
                  "bits_per_second_in": 4_196_000, "bits_per_second_out": 0, "lease_s": 21.5,
                  "endpoints": {"rtmp": ["10.0.0.1:1935"], "http": []}},
                 {"id": "origin-two", "state": "down", "lease_s": null},
             ]}),
         );
         let expected = [
-            "ORIGIN      STATE    WEIGHT  STREAMS  FLOWS           IN      OUT  LEASE  ADDRESS   ENDPOINTS",
-            "o1          healthy       1        2    120  4.20 Mbit/s  0 bit/s   21 s  10.0.0.1  rtmp=10.0.0.1:1935",
-            "origin-two  down          -        -      -            -        -      -  -         -",
+            "ORIGIN      STATE    PROBES   WEIGHT  STREAMS  FLOWS           IN      OUT  LEASE  ADDRESS   ENDPOINTS",
+            "o1          healthy  rtmp=up       1        2    120  4.20 Mbit/s  0 bit/s   21 s  10.0.0.1  rtmp=10.0.0.1:1935",
+            "origin-two  down     -             -        -      -            -        -      -  -         -",
         ];
         assert_eq!(text.lines().collect::<Vec<_>>(), expected);
     }

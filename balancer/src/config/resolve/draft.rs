@@ -62,6 +62,8 @@ impl Draft {
                 default_origin: None,
                 origin_ttl: Duration::ZERO,
                 policy: Policy::RoundRobin,
+                probe: ProbeSettings::default(),
+                slow_start: Duration::ZERO,
                 auth_hook: None,
                 auth_timeout: Duration::ZERO,
                 auth_failure: AuthFailure::Allow,

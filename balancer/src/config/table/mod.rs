@@ -19,6 +19,7 @@ pub enum Group {
     SystemApi,
     Origins,
     DefaultOrigin,
+    Health,
     Limits,
     Process,
 }
@@ -31,6 +32,7 @@ impl Group {
             Self::SystemApi => "System API",
             Self::Origins => "Origins",
             Self::DefaultOrigin => "An origin that needs no registration",
+            Self::Health => "Health of origins",
             Self::Limits => "Limits",
             Self::Process => "Process",
         }

@@ -7,10 +7,12 @@ pub use quantity::{BYTES, COUNT, DURATION};
 
 use super::problem::Fault;
 use super::{AuthFailure, Candidate, HttpUrl, Listen, LogFormat, Policy, Secret, StoreKind, XdpMode};
+use crate::registry::{ProbeMode, StatusRange};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub struct Codec<T> {
     pub parse: fn(&str) -> Result<T, Fault>,
@@ -19,10 +21,13 @@ pub struct Codec<T> {
 
 pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "off"];
 pub const POLICIES: &[&str] = &["least-load", "rendezvous", "round-robin"];
+pub const PROBE_MODES: &[&str] = &["off", "connect", "protocol"];
 pub const AUTH_FAILURES: &[&str] = &["deny", "allow"];
 pub const LOG_FORMATS: &[&str] = &["text", "json"];
 pub const SWITCHES: &[&str] = &["on", "off"];
 
+/// Longer than any health page's address.
+const REQUEST_PATH_BYTES_MAX: usize = 256;
 /// The kernel's IFNAMSIZ, less the final zero.
 const INTERFACE_NAME_BYTES_MAX: usize = 15;
 
@@ -128,6 +133,26 @@ pub const HTTP_URL: Codec<HttpUrl> = Codec {
     show: |u| u.0.clone(),
 };
 
+pub const PROBE_MODE: Codec<ProbeMode> =
+    Codec { parse: |s| choose(s, PROBE_MODES, &ProbeMode::ALL), show: |m| m.label().into() };
+
+/// What can stand in the first line of a request.
+pub const REQUEST_PATH: Codec<Arc<str>> = Codec {
+    parse: |s| match is_request_path(s) {
+        true => Ok(s.into()),
+        false => Err(Fault::new(format!("{s:?} is not a path of a request"), "start it with a slash: /health")),
+    },
+    show: |p| p.to_string(),
+};
+
+pub const STATUS_RANGE: Codec<StatusRange> = Codec {
+    parse: |s| {
+        StatusRange::parse(s)
+            .ok_or_else(|| Fault::new(format!("{s:?} is not a status of HTTP"), "write 200, or 200-399"))
+    },
+    show: |r| r.to_string(),
+};
+
 pub const AUTH_FAILURE: Codec<AuthFailure> = Codec {
     parse: |s| match s.to_ascii_lowercase().as_str() {
         "deny" => Ok(AuthFailure::Deny),
@@ -198,6 +223,11 @@ pub const STORE: Codec<StoreKind> = Codec {
     },
     show: |StoreKind::Memory| "memory".into(),
 };
+
+/// Visible ASCII behind a slash: nothing that ends a line or splits a word.
+pub fn is_request_path(text: &str) -> bool {
+    text.len() <= REQUEST_PATH_BYTES_MAX && text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic())
+}
 
 fn port(s: &str) -> Result<u16, Fault> {
     match s.parse() {

@@ -19,6 +19,8 @@ const STATUS: u32 = 5;
 pub enum Refusal {
     /// No origin can take the stream now.
     NoOrigin,
+    /// All that could take it are full.
+    Overload,
     /// The app is not served here.
     UnknownApp,
     /// The name is no stream's name.
@@ -33,6 +35,7 @@ impl Refusal {
     fn description(self) -> &'static str {
         match self {
             Self::NoOrigin => "no origin is available",
+            Self::Overload => "every origin has reached its capacity, try again later",
             Self::UnknownApp => "the app is not served here",
             Self::BadName => "the stream name is not valid",
             Self::Refused => "refused",
@@ -44,9 +47,9 @@ impl Refusal {
     /// that trying again is of no use.
     fn stream_code(self, role: Role) -> &'static str {
         match (self, role) {
-            (Self::NoOrigin | Self::Limit, Role::Publish) => "NetStream.Failed",
+            (Self::NoOrigin | Self::Overload | Self::Limit, Role::Publish) => "NetStream.Failed",
             (Self::UnknownApp | Self::BadName | Self::Refused, Role::Publish) => "NetStream.Publish.BadName",
-            (Self::Refused | Self::Limit, Role::Play) => "NetStream.Play.Failed",
+            (Self::Refused | Self::Overload | Self::Limit, Role::Play) => "NetStream.Play.Failed",
             (Self::NoOrigin | Self::UnknownApp | Self::BadName, Role::Play) => "NetStream.Play.StreamNotFound",
         }
     }
@@ -54,7 +57,9 @@ impl Refusal {
     fn connection_code(self) -> &'static str {
         match self {
             Self::UnknownApp => "NetConnection.Connect.InvalidApp",
-            Self::NoOrigin | Self::BadName | Self::Refused | Self::Limit => "NetConnection.Connect.Rejected",
+            Self::NoOrigin | Self::Overload | Self::BadName | Self::Refused | Self::Limit => {
+                "NetConnection.Connect.Rejected"
+            }
         }
     }
 }

@@ -25,6 +25,7 @@ mod tests;
 
 pub use agreement::Agreement;
 pub use answers::{Refusal, set_chunk_size};
+pub use handshake::{HELLO_LEN, PACKET_LEN, check_version, hello};
 pub use location::host_of;
 pub use origin::{OriginProgress, OriginSide};
 pub use server::{Progress, ServerConfig, ServerSide};

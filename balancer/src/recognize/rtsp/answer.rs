@@ -11,6 +11,8 @@ pub const PUBLIC: &str =
 pub enum Refusal {
     /// No origin serves the stream now.
     NoOrigin,
+    /// All that could are full.
+    Overload,
     /// Origins were tried, and none answered.
     OriginFailed,
     /// An authority said no.
@@ -24,7 +26,7 @@ pub enum Refusal {
 impl Refusal {
     fn status(self) -> u16 {
         match self {
-            Self::NoOrigin => 503,
+            Self::NoOrigin | Self::Overload => 503,
             Self::OriginFailed => 502,
             Self::Denied => 403,
             Self::TooSlow => 408,
@@ -41,7 +43,7 @@ impl Refusal {
     /// The last answer of a connection.
     pub fn encode(self, cseq: Option<u32>) -> Vec<u8> {
         let retry = [("Connection", "close"), ("Retry-After", "1")];
-        let headers = if self == Self::NoOrigin { &retry[..] } else { &retry[..1] };
+        let headers = if matches!(self, Self::NoOrigin | Self::Overload) { &retry[..] } else { &retry[..1] };
         answer(self.status(), cseq, headers)
     }
 }

@@ -52,6 +52,7 @@ impl Rtsp {
         self.dialog.refuse(match (why, self.error) {
             (_, Some(error)) => rtsp::Refusal::Error(error),
             (Refusal::NoOrigin, _) => rtsp::Refusal::NoOrigin,
+            (Refusal::Overload, _) => rtsp::Refusal::Overload,
             (Refusal::OriginFailed, _) => rtsp::Refusal::OriginFailed,
             (Refusal::Denied, _) => rtsp::Refusal::Denied,
             (Refusal::Limit, _) => rtsp::Refusal::TooSlow,

@@ -172,7 +172,7 @@ impl Call {
                 }
                 Err(error) => error,
             };
-            if self.began.elapsed() >= SECOND_CHANCE {
+            if error.is_overload() || self.began.elapsed() >= SECOND_CHANCE {
                 info!(client = %self.client(), stream = ?self.key, %error, "no origin");
                 return Err(self.without_origin(&error));
             }
@@ -183,9 +183,9 @@ impl Call {
 
     fn without_origin(&self, error: &PlaceError) -> Refusal {
         match error {
-            PlaceError::AtCapacity | PlaceError::StreamsFull(_) => Refusal::Overload,
+            error if error.is_overload() => Refusal::Overload,
             PlaceError::Unreachable { .. } => Refusal::OriginFailed,
-            PlaceError::NoOrigin | PlaceError::NoEndpoint { .. } => Refusal::NoOrigin,
+            _ => Refusal::NoOrigin,
         }
     }
 

@@ -105,10 +105,11 @@ fn what_is_not_rtmp_is_named_at_the_first_byte() {
 #[test]
 fn a_client_refused_before_it_spoke_is_told_at_connect() {
     let mut side = ServerSide::new(ServerConfig::default());
-    side.refuse(Refusal::Limit);
+    side.refuse(Refusal::Overload);
     let script = Script::shaken().connect("live", "rtmp://h/live");
     assert_eq!(side.feed(&script.bytes).err(), Some(RtmpError::Refused));
     let output = side.take_output();
     assert!(output.windows(6).any(|window| window == b"_error"));
     assert!(output.windows(30).any(|window| window == b"NetConnection.Connect.Rejected"));
+    assert!(output.windows(28).any(|window| window == b"every origin has reached its"));
 }

@@ -336,10 +336,12 @@ fn a_first_setup_gets_new_ports_for_every_origin() {
 
 #[test]
 fn a_refusal_answers_the_request_that_waits() {
-    let mut table = Table::new();
-    table.dialog.client(&describe(5)).unwrap();
-    table.dialog.refuse(Refusal::NoOrigin);
-    let answer = messages(&table.dialog.take_to_client()).remove(0);
-    assert_eq!((status(&answer), answer.cseq(), answer.header("Retry-After")), (503, Some(5), Some("1")));
-    assert_eq!(table.dialog.client(b"x"), Err(RtspError::Over));
+    for refusal in [Refusal::NoOrigin, Refusal::Overload] {
+        let mut table = Table::new();
+        table.dialog.client(&describe(5)).unwrap();
+        table.dialog.refuse(refusal);
+        let answer = messages(&table.dialog.take_to_client()).remove(0);
+        assert_eq!((status(&answer), answer.cseq(), answer.header("Retry-After")), (503, Some(5), Some("1")));
+        assert_eq!(table.dialog.client(b"x"), Err(RtspError::Over));
+    }
 }
