@@ -38,7 +38,7 @@ impl Track {
     pub const SEEN_SYN: u32 = 1 << 5;
     /// `ifindex` and both MACs are valid.
     pub const SEEN_L2: u32 = 1 << 6;
-    /// HOLD ran into its deadline and the kernel let data through again.
+    /// A HOLD ran into its deadline and the kernel let data through again. Says nothing about a later one.
     pub const SEEN_HOLD_EXPIRED: u32 = 1 << 7;
 }
 

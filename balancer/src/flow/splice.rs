@@ -137,12 +137,13 @@ pub const HOLE: Duration = Duration::from_millis(20);
 /// The kernel lets data through again after this, whatever becomes of us.
 pub const HOLD_MAX: Duration = Duration::from_millis(400);
 
-/// Both legs are held: may they be joined? `relayed` is false while we still have bytes of either to write.
+/// Both legs are held: may they be joined? `relayed` is false while we still have bytes of either to write. The track's word
+/// that a HOLD expired counts for nothing: it is never taken back, so it may be about an earlier one.
 pub fn held_moment(client: &Look, origin: &Look, relayed: bool, held: Duration) -> Moment {
     if client.ended() || origin.ended() {
         return Moment::Abandon(Reason::SpliceEnded);
     }
-    if (client.track.seen | origin.track.seen) & Track::SEEN_HOLD_EXPIRED != 0 || held >= HOLD_MAX {
+    if held >= HOLD_MAX {
         return Moment::Abandon(Reason::SpliceBusy);
     }
     if !relayed || !client.drained() || !origin.drained() || held < SETTLE {
@@ -248,6 +249,15 @@ mod tests {
             held_moment(&Look { unacked: 1, ..quiet }, &quiet, true, HOLD_MAX),
             Moment::Abandon(Reason::SpliceBusy)
         );
+    }
+
+    #[test]
+    fn a_hold_that_expired_once_spoils_no_later_one() {
+        let mut late = look(100, 100);
+        late.track.seen |= Track::SEEN_HOLD_EXPIRED;
+        assert_eq!(held_moment(&late, &look(1, 1), true, HOLE), Moment::Now);
+        assert_eq!(held_moment(&look(1, 1), &late, true, HOLE), Moment::Now);
+        assert_eq!(held_moment(&late, &late, true, HOLD_MAX), Moment::Abandon(Reason::SpliceBusy));
     }
 
     #[test]

@@ -44,6 +44,8 @@ pub async fn hold(c: &mut Connection) -> Input {
 }
 
 async fn try_hold(c: &mut Connection) -> Result<(), NotNow> {
+    // From before the kernel's deadlines are set: while our own time is not over, theirs are not.
+    let since = Instant::now();
     {
         let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else {
             return Err(NotNow::Reason(Reason::SpliceEnded));
@@ -56,7 +58,6 @@ async fn try_hold(c: &mut Connection) -> Result<(), NotNow> {
         a.hold(HOLD_MAX + NET);
         b.hold(HOLD_MAX + NET);
     }
-    let since = Instant::now();
     loop {
         let Some(leg) = c.origin.as_mut().and_then(|o| o.leg.as_mut()) else {
             return Err(NotNow::Reason(Reason::SpliceEnded));

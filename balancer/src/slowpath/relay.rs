@@ -33,10 +33,12 @@ struct Counted {
     bytes: u64,
 }
 
-/// From then on the legs are held even though they were never quiet.
+/// From then on the legs are held even though they were never quiet, as long as bytes come.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// How often a quiet point is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// The same where no bytes come and patience is over: what is not acknowledged waits for a retransmission time-out.
+const LOOK_LATER: Duration = Duration::from_millis(100);
 /// The wait after a failed hand-over, doubled with each, up to 1.6 s.
 const BACK_OFF: Duration = Duration::from_millis(100);
 const DOUBLINGS_MAX: u32 = 4;
@@ -83,6 +85,18 @@ impl Relay {
     /// How long to wait for a quiet point before the next hand-over.
     fn wait(&self) -> Duration {
         if self.attempts == 0 { Duration::ZERO } else { BACK_OFF * (1 << self.attempts.min(DOUBLINGS_MAX)) }
+    }
+
+    /// It was never quiet for long enough.
+    fn has_waited(&self) -> bool {
+        self.since.elapsed() > self.wait() + PATIENCE
+    }
+
+    /// A hold makes the legs quiet by keeping back what comes. Where nothing comes it would wait for the same ACK as we
+    /// do, and in vain if a time-out of seconds is due first (a SYN that was lost makes the first one 3 s, RFC 6298
+    /// section 2.2): eight such holds, and the flow would stay in user space although it is quiet ever after.
+    fn insists(&self) -> bool {
+        self.has_waited() && self.active.elapsed() < PATIENCE
     }
 }
 
@@ -193,11 +207,10 @@ pub fn is_another_request(error: &io::Error) -> bool {
 /// Is this the moment for a hand-over?
 fn due(c: &Connection) -> bool {
     let relay = &c.relay;
-    let waited = relay.since.elapsed();
-    if relay.ended() || waited < relay.wait() {
+    if relay.ended() || relay.since.elapsed() < relay.wait() {
         return false;
     }
-    if waited > relay.wait() + PATIENCE {
+    if relay.insists() {
         return true;
     }
     let Some(leg) = c.origin.as_ref().and_then(|o| o.leg.as_ref()) else { return false };
@@ -211,6 +224,8 @@ async fn wait(c: &Connection, for_good: bool) -> bool {
     let relay = &c.relay;
     let look = if for_good || relay.ended() {
         SHOW_EVERY
+    } else if relay.has_waited() {
+        LOOK_LATER
     } else {
         relay.wait().saturating_sub(relay.since.elapsed()).max(LOOK_EVERY).min(SHOW_EVERY)
     };
@@ -278,4 +293,22 @@ pub fn failed(c: &Connection, reason: Reason) -> Input {
         help = reason.help(), "not handed over"
     );
     Input::HandoverFailed(reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn legs_are_held_against_their_will_only_while_bytes_come() {
+        let now = Instant::now();
+        let mut relay = Relay::new(1000);
+        assert!(!relay.insists(), "it has not waited yet");
+        relay.since = now.checked_sub(PATIENCE * 2).unwrap();
+        assert!(relay.insists());
+        relay.active = now.checked_sub(PATIENCE).unwrap();
+        assert!(!relay.insists() && relay.has_waited(), "what is missing is an ACK");
+        (relay.active, relay.attempts) = (now, 2);
+        assert!(!relay.insists(), "a failure makes the wait longer");
+    }
 }
