@@ -5,16 +5,18 @@ use crate::data_centre::DataCentre;
 use crate::net::Netns;
 use anyhow::Result;
 
-/// Drops `per_mille` of the packets that enter and leave `device`. The socket must not learn of it, so this is the
-/// device's egress hook: a drop in the output hook comes back to TCP as an error of the send.
+/// Loses `per_mille` of the packets that enter and leave `device`. The sender must not learn of it, but a drop comes back
+/// to its TCP as an error of the send, from the device's egress hook too: data waits instead of being lost, and whoever
+/// repeats a SYN ACK forgets the connection and answers the client's next segment with a RST. So what leaves is misdirected:
+/// to the loopback, which ignores frames for a MAC address that is not its own.
 pub fn on_device(netns: &Netns, device: &str, per_mille: u32) -> Result<()> {
     let mut rules = format!("table netdev loss_{device}\ndelete table netdev loss_{device}\n");
     if per_mille > 0 {
         rules += &format!("table netdev loss_{device} {{\n");
-        for hook in ["ingress", "egress"] {
+        for (hook, lose) in [("ingress", "drop"), ("egress", "fwd to \"lo\"")] {
             rules += &format!(
                 "chain {hook} {{\ntype filter hook {hook} device {device} priority 0\n\
-                 numgen random mod 1000 < {per_mille} counter drop\n}}\n"
+                 numgen random mod 1000 < {per_mille} counter {lose}\n}}\n"
             );
         }
         rules += "}\n";

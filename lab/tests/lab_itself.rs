@@ -10,7 +10,7 @@ use balancer_lab::plan::{Ending, Framing, Plan, Role};
 use balancer_lab::process::Process;
 use balancer_lab::synthetic::{Manners, SyntheticOrigin};
 use balancer_lab::transfer::{End, Endpoint};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -94,6 +94,41 @@ fn two_hundred_connections_survive_loss_directly() {
         ..Client::new(origin_address(&dc, BOTH[seed as usize % 2]), plan(seed))
     };
     exact(&dc, (0..200).map(client).collect(), Manners::default());
+}
+
+/// The kernel counts a send that the way out refused.
+#[test]
+fn no_sender_learns_of_a_loss() {
+    let dc = DataCentre::build(&Layout::default()).unwrap();
+    let (client, origin) = (&dc.clients[0], &dc.origins[0]);
+    let discard = |family| SocketAddr::new(origin.ip(family), 9);
+    // Is refused, and leaves neighbours that are known: what waits for one never gets as far as the loss.
+    for family in BOTH {
+        client.netns.run(|| TcpStream::connect(discard(family))).unwrap().unwrap_err();
+    }
+    // Nearly all: nft takes no comparison that is always true.
+    loss::on_device(&client.netns, client.device, 999).unwrap();
+    for family in BOTH {
+        let (from, to) = (SocketAddr::new(client.ip(family), 0), discard(family));
+        let refused = client.netns.run(|| {
+            let socket = UdpSocket::bind(from).unwrap();
+            (0..10).for_each(|_| assert_eq!(socket.send_to(b"lost", to).unwrap(), 4));
+            let file = if family == Family::V4 { "snmp" } else { "snmp6" };
+            std::fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap()
+        });
+        assert_eq!(udp_send_errors(&refused.unwrap(), family), 0, "{family:?}");
+    }
+}
+
+/// `SndbufErrors`: the first file has a line of names and one of values, the other one a line for each.
+fn udp_send_errors(counters: &str, family: Family) -> u64 {
+    if family == Family::V6 {
+        let line = counters.lines().find_map(|line| line.strip_prefix("Udp6SndbufErrors"));
+        return line.unwrap().trim().parse().unwrap();
+    }
+    let mut lines = counters.lines().filter(|line| line.starts_with("Udp:")).map(str::split_whitespace);
+    let (mut names, values) = (lines.next().unwrap(), lines.next().unwrap());
+    values.clone().nth(names.position(|name| name == "SndbufErrors").unwrap()).unwrap().parse().unwrap()
 }
 
 #[test]
