@@ -26,6 +26,28 @@ pub struct Spliced {
     last: [(u32, u64); 2],
     /// Remove it then.
     ends_at: Option<Duration>,
+    patience: Patience,
+}
+
+/// How long a flow that is over is waited for: a FIN that was seen here may be lost behind us, and whoever repeats it doubles
+/// his patience each time (RFC 6298 section 5.5). So do we.
+#[derive(Default)]
+struct Patience {
+    /// At the last look.
+    silence: Duration,
+    /// The longest silence that was broken.
+    longest: Duration,
+}
+
+impl Patience {
+    fn after(&mut self, silence: Duration, linger: Duration) -> Duration {
+        if silence < self.silence {
+            self.longest = self.longest.max(self.silence);
+        }
+        self.silence = silence;
+        // A look once a second has seen up to a second less of it.
+        if self.longest.is_zero() { linger } else { linger.max((self.longest + Duration::from_secs(1)) * 2) }
+    }
 }
 
 /// Silence after both FINs: a peer that missed the last ACK may send its FIN again.
@@ -42,7 +64,17 @@ const REFUSED: &str = "another request";
 
 impl Spliced {
     pub fn new(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
-        Self { id, origin, port: None, alone: false, is_channel: false, made_at, last: [(0, 0); 2], ends_at: None }
+        Self {
+            id,
+            origin,
+            port: None,
+            alone: false,
+            is_channel: false,
+            made_at,
+            last: [(0, 0); 2],
+            ends_at: None,
+            patience: Patience::default(),
+        }
     }
 
     pub fn alone(id: FlowId, origin: FlowKey, made_at: Duration, port: Option<PortLease>) -> Self {
@@ -105,7 +137,7 @@ impl Live {
             }
             let silences = [&flow.to_origin, &flow.to_client].map(|half| silence(half, coarse));
             let (shortest, longest) = (silences[0].min(silences[1]), silences[0].max(silences[1]));
-            if let Some(linger) = over_for(flow, client.proto()) {
+            if let Some(linger) = over_for(flow, client.proto()).map(|linger| entry.patience.after(shortest, linger)) {
                 if let Some(record) = table.get_mut(entry.id) {
                     record.state = FlowState::Closing;
                 }
@@ -341,4 +373,23 @@ fn add(counter: &mut Counter, half: &Half, last: &mut (u32, u64)) -> bool {
     counter.bytes += half.bytes.saturating_sub(last.1);
     *last = (half.packets, half.bytes);
     packets > 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_repeats_a_fin_ever_later_is_waited_for_ever_longer() {
+        let s = Duration::from_secs;
+        let mut patience = Patience::default();
+        assert!((0..5).all(|n| patience.after(s(n), FIN_LINGER) == FIN_LINGER), "an ordinary end");
+        // Repeated after 3, 6 and 12 seconds, as by a sender whose first round trip was a lost SYN.
+        let mut patience = Patience::default();
+        for gap in [3, 6, 12] {
+            assert!((0..gap).all(|n| s(n) < patience.after(s(n), FIN_LINGER)), "{gap}");
+        }
+        assert!(patience.after(s(0), FIN_LINGER) <= s(24));
+        assert!((0..=24).any(|n| s(n) >= patience.after(s(n), FIN_LINGER)), "but not for ever");
+    }
 }
