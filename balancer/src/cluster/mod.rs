@@ -12,6 +12,7 @@
 #[cfg(test)]
 pub mod fake;
 pub mod record;
+pub mod redis;
 pub mod secret;
 mod shelf;
 

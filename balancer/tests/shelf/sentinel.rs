@@ -1,0 +1,48 @@
+//! A primary that dies or is replaced, and Sentinels that say so.
+
+use super::*;
+use balancer_lab::redis::Sentinels;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_primary_is_found() {
+    if !met(&[Need::Redis]) {
+        return;
+    }
+    let mut sentinels = Sentinels::start(&Place::loopback(), 2).unwrap();
+    let (mut one, mut two) =
+        (Balancer::join(&sentinels.url(), "lb1").await, Balancer::join(&sentinels.url(), "lb2").await);
+    one.write(&stream("before"), Some("{}"), &Version::none()).await;
+    two.until_copy("the first", |copy| copy.len() == 1).await;
+
+    let old = sentinels.primary().unwrap();
+    sentinels.primary_server().unwrap().kill();
+    one.until("down", |news| matches!(news, News::Down(_)).then_some(())).await;
+    let second = sentinels.wait_other(old).unwrap();
+    one.until("up", |news| matches!(news, News::Up).then_some(())).await;
+    eventually("a write", || async {
+        matches!(one.shelf.put(&stream("after"), Some("{}"), &Version::none()).await, Ok(Put::Done(_) | Put::Lost(_)))
+    })
+    .await;
+    two.until_copy("the write", |copy| copy.contains_key(&stream("after"))).await;
+
+    // This time while both run: the old one goes on answering, but is no longer the one to write to.
+    eventually("a replica that may follow", || async { sentinels.fail_over().is_ok() }).await;
+    sentinels.wait_other(second).unwrap();
+    eventually("a write", || async {
+        matches!(one.shelf.put(&stream("last"), Some("{}"), &Version::none()).await, Ok(Put::Done(_) | Put::Lost(_)))
+    })
+    .await;
+    two.until_copy("the last write", |copy| copy.contains_key(&stream("last"))).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_that_sentinels_do_not_know_is_refused() {
+    if !met(&[Need::Redis]) {
+        return;
+    }
+    let sentinels = Sentinels::start(&Place::loopback(), 1).unwrap();
+    let mut one = Balancer::of(options(&sentinels.url().replace("mymaster", "yours"), "lb1"));
+    let refused =
+        |news: &News| matches!(news, News::Down(ShelfError::Refused(text)) if text.contains("yours")).then_some(());
+    one.until("a refusal", refused).await;
+}
