@@ -3,6 +3,7 @@
 mod adopt;
 mod banner;
 mod facts;
+mod flows;
 mod shutdown;
 mod tasks;
 
@@ -70,6 +71,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         let services: Vec<_> = served.iter().map(|(kind, address)| (*address, *kind)).collect();
         offload.set_services(&services);
     }
+    flows::start(&ctx, &served);
 
     let api = tasks::start(&ctx, access, (bound, datagrams), &stopped).await?;
     banner::print(&ctx, &served);

@@ -11,8 +11,8 @@
 
 #[cfg(test)]
 pub mod fake;
+pub mod flows;
 pub mod record;
-pub mod redis;
 pub mod secret;
 mod shelf;
 

@@ -5,10 +5,12 @@
 
 pub mod adopt;
 mod farewell;
+mod journal;
 mod reset;
 mod session;
 mod several;
 mod spliced;
+mod taken;
 
 use crate::flow::{FlowId, FlowRecord, FlowState, FlowTable, Path, Protocol};
 use crate::offload::Offload;
@@ -18,12 +20,14 @@ use crate::slowpath::PortLease;
 use crate::store::{Clock, Store};
 use balancer_common::abi::FlowKey;
 pub use farewell::{Farewell, Farewells};
+pub use journal::{Carried, Journal};
 pub use reset::ResetOrder;
 use spliced::Spliced;
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
+pub use taken::{HEARD_FIN_TO_CLIENT, HEARD_FIN_TO_ORIGIN, HEARD_RST, HEARD_TO_CLIENT, HEARD_TO_ORIGIN, Heard};
 
 pub struct Live {
     state: Mutex<State>,
@@ -34,6 +38,7 @@ pub struct Live {
     clock: Clock,
     relayed: Relayed,
     farewells: OnceLock<Arc<dyn Farewells>>,
+    journal: OnceLock<Arc<dyn Journal>>,
 }
 
 #[derive(Default)]
@@ -61,8 +66,8 @@ pub struct Relayed {
 
 impl Live {
     pub fn new(store: Arc<Store>, offload: Option<Arc<Offload>>, clock: Clock) -> Arc<Self> {
-        let (state, scanning, relayed, farewells) = Default::default();
-        Arc::new(Self { state, scanning, offload, store, clock, relayed, farewells })
+        let (state, scanning, relayed, farewells, journal) = Default::default();
+        Arc::new(Self { state, scanning, offload, store, clock, relayed, farewells, journal })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -100,6 +105,9 @@ impl Live {
         drop(state);
         if let (Some(offload), Some((client, origin))) = (&self.offload, halves) {
             offload.remove(client, origin);
+        }
+        if let Some((client, origin)) = halves {
+            self.touch(client, origin);
         }
         self.closed(record);
     }
@@ -166,6 +174,11 @@ impl Live {
         let Some(record) = table.get_mut(id).filter(|_| is_ours) else { return false };
         record.path = Path::Kernel;
         record.state = FlowState::Spliced;
+        let origin = spliced.get(&client).map(|entry| entry.origin);
+        drop(state);
+        if let Some(origin) = origin {
+            self.touch(client, origin);
+        }
         true
     }
 
@@ -184,6 +197,8 @@ impl Live {
         let mut state = self.state();
         let id = state.table.insert(record);
         state.spliced.insert(client, Box::new(Spliced::alone(id, origin, now, port)));
+        drop(state);
+        self.touch(client, origin);
         id
     }
 
@@ -202,10 +217,13 @@ impl Live {
         let mut state = self.state();
         state.tasks.remove(&id);
         // By now the key may belong to another flow: then the port rests.
-        let entry = client.and_then(|client| state.spliced.get_mut(&client));
-        if let Some(spliced) = entry.filter(|entry| entry.id == id) {
+        let entry = client.and_then(|client| Some((client, state.spliced.get_mut(&client)?)));
+        if let Some((client, spliced)) = entry.filter(|(_, entry)| entry.id == id) {
             spliced.alone = true;
             spliced.port = port;
+            let origin = spliced.origin;
+            drop(state);
+            self.touch(client, origin);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Flows in the kernel: what was counted since the last look, and when one is over.
 
+use super::taken::{Guest, Told};
 use super::{Live, State};
 use crate::config::IdleTimes;
 use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol};
@@ -19,7 +20,11 @@ pub struct Spliced {
     /// No socket is left: the table owns the flow.
     pub alone: bool,
     /// Part of a flow that its task goes on to own.
-    is_channel: bool,
+    pub(super) is_channel: bool,
+    /// Another balancer's flow, forwarded here too.
+    pub(super) guest: Option<Box<Guest>>,
+    /// What others have heard of it.
+    pub(super) told: Option<Box<Told>>,
     /// When it came into the table: an older look at the kernel does not show it.
     made_at: Duration,
     /// Packets and bytes of both halves at the last look.
@@ -64,17 +69,9 @@ const REFUSED: &str = "another request";
 
 impl Spliced {
     pub fn new(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
-        Self {
-            id,
-            origin,
-            port: None,
-            alone: false,
-            is_channel: false,
-            made_at,
-            last: [(0, 0); 2],
-            ends_at: None,
-            patience: Patience::default(),
-        }
+        let (port, guest, told, ends_at, patience) = Default::default();
+        let (alone, is_channel, last) = (false, false, [(0, 0); 2]);
+        Self { id, origin, port, alone, is_channel, guest, told, made_at, last, ends_at, patience }
     }
 
     pub fn alone(id: FlowId, origin: FlowKey, made_at: Duration, port: Option<PortLease>) -> Self {
@@ -135,9 +132,11 @@ impl Live {
             if entry.is_channel {
                 continue;
             }
-            let silences = [&flow.to_origin, &flow.to_client].map(|half| silence(half, coarse));
+            let silences = entry.silences(flow, coarse, now);
             let (shortest, longest) = (silences[0].min(silences[1]), silences[0].max(silences[1]));
-            if let Some(linger) = over_for(flow, client.proto()).map(|linger| entry.patience.after(shortest, linger)) {
+            both_speak &= entry.guest.is_none();
+            let linger = over_for(entry.seen(flow), client.proto());
+            if let Some(linger) = linger.map(|linger| entry.patience.after(shortest, linger)) {
                 if let Some(record) = table.get_mut(entry.id) {
                     record.state = FlowState::Closing;
                 }
@@ -199,9 +198,6 @@ impl Live {
         }
     }
 
-    /// A packet of a flow that is not here came, on which side ever, and the kernel asks whose it is.
-    pub fn missed(&self, _key: FlowKey) {}
-
     /// The client's key of the flow that either of its halves belongs to: the halves name each other.
     fn client_key(&self, key: FlowKey) -> FlowKey {
         if self.state().spliced.contains_key(&key) {
@@ -225,6 +221,7 @@ impl Live {
         let Some(entry) = state.spliced.remove(&client) else { return };
         let record = if entry.is_channel { None } else { state.table.remove(entry.id) };
         drop(state);
+        let (tell, is_guest) = (tell && entry.guest.is_none(), entry.guest.is_some());
         let tags = self.tags(client, entry.origin);
         if let Some(offload) = &self.offload {
             offload.remove(client, entry.origin);
@@ -236,6 +233,15 @@ impl Live {
             } else if tell {
                 self.say_farewell(record, tags);
             }
+        }
+        if is_guest {
+            return;
+        }
+        if !entry.is_channel {
+            self.touch(client, entry.origin);
+        }
+        if let Some(journal) = self.journal.get().filter(|_| entry.told.is_some()) {
+            journal.ended(client);
         }
         self.closed(record);
     }
@@ -316,8 +322,7 @@ fn tell_both(record: &FlowRecord) {
 }
 
 /// How long a flow that is over stays, counted from its last packet; `None` while it lives.
-fn over_for(flow: &SplicedFlow, proto: u32) -> Option<Duration> {
-    let (a, b) = (flow.to_origin.seen, flow.to_client.seen);
+fn over_for([a, b]: [u32; 2], proto: u32) -> Option<Duration> {
     if proto == PROTO_UDP {
         return ((a | b) & Seen::FIN != 0).then_some(LAST_WORD_LINGER);
     }
@@ -335,7 +340,7 @@ fn refused(flow: &SplicedFlow) -> bool {
     (flow.to_origin.seen | flow.to_client.seen) & Seen::REFUSED != 0
 }
 
-fn silence(half: &Half, coarse: u32) -> Duration {
+pub(super) fn silence(half: &Half, coarse: u32) -> Duration {
     // The clock may have moved on between the kernel's stamp and ours, never by more than an instant.
     let units = coarse.wrapping_sub(half.last_seen) as i32;
     Duration::from_nanos((units.max(0) as u64) << 20)
@@ -343,14 +348,13 @@ fn silence(half: &Half, coarse: u32) -> Duration {
 
 /// Adds what the kernel has counted since the last look.
 fn count(record: &mut FlowRecord, entry: &mut Spliced, flow: &SplicedFlow, now: Duration) {
-    let mut moved = false;
-    let halves = [(&mut record.to_origin, &flow.to_origin), (&mut record.to_client, &flow.to_client)];
-    for ((counter, half), last) in halves.into_iter().zip(&mut entry.last) {
-        let new = add(counter, half, last);
-        moved |= new;
-    }
-    if moved {
+    let [forth, back] = &mut entry.last;
+    let moved = [add(&mut record.to_origin, &flow.to_origin, forth), add(&mut record.to_client, &flow.to_client, back)];
+    if moved[0] || moved[1] {
         record.active_at = now;
+    }
+    if let Some(guest) = &mut entry.guest {
+        guest.hear(moved, [flow.to_origin.seen, flow.to_client.seen]);
     }
 }
 

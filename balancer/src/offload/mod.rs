@@ -21,7 +21,7 @@ pub use devices::mtu;
 pub use events::EventSource;
 pub use load::{Interface, LoadError, boot_seconds, coarse_now, kernel_now};
 pub use maps::{Half, MapUsage, SpliceError, SplicedFlow, StreamEntry};
-pub use neighbours::{Way, Ways};
+pub use neighbours::{Survey, Way, Ways, survey};
 pub use pins::{Unloaded, links, unload};
 pub use tracks::{TrackError, TrackHandle};
 

@@ -85,6 +85,19 @@ impl PortPool {
         pools.entry((source.ip(), origin)).or_default().used.insert(source.port());
         PortLease { used: true, pool: self.clone(), source, origin }
     }
+
+    /// The same for a flow that another balancer has carried until now; `None`: a flow of ours uses the port. One that
+    /// rests may be this very flow's, which comes back. Rests only after [`PortLease::use_up`].
+    pub fn claim(self: &Arc<Self>, source: SocketAddr, origin: SocketAddr) -> Option<PortLease> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        let pool = pools.entry((source.ip(), origin)).or_default();
+        let rested = pool.resting.iter().position(|(_, port)| *port == source.port());
+        if let Some(at) = rested {
+            pool.resting.remove(at);
+        }
+        let is_free = pool.used.insert(source.port()) || rested.is_some();
+        is_free.then(|| PortLease { used: false, pool: self.clone(), source, origin })
+    }
 }
 
 impl Pool {

@@ -6,6 +6,7 @@
 
 mod claims;
 mod clock;
+mod flows;
 mod probes;
 pub mod shared;
 #[cfg(test)]

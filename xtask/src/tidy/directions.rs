@@ -60,7 +60,7 @@ const RULES: [Rule; 16] = [
     },
     Rule {
         place: "balancer/src/",
-        except: &["balancer/src/cluster/redis"],
+        except: &["balancer/src/store/redis"],
         forbidden: &["redis"],
         why: "only its own store speaks redis",
     },

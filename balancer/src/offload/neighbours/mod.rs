@@ -13,7 +13,9 @@
 //!   as a next hop that nobody answers for, which is logged.
 
 mod netlink;
+mod prefixes;
 mod roster;
+mod survey;
 mod ways;
 
 use super::Offload;
@@ -25,8 +27,9 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+pub use survey::Survey;
 use tokio::time::MissedTickBehavior;
-pub use ways::{Way, Ways};
+pub use ways::{Way, Ways, survey};
 
 /// How long a lost notification may matter.
 const DUMP_EVERY: Duration = Duration::from_secs(5);

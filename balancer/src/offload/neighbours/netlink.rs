@@ -164,7 +164,7 @@ impl Netlink {
         name.unwrap_or_else(|| format!("#{ifindex}"))
     }
 
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         message: RouteNetlinkMessage,
         flags: u16,

@@ -31,7 +31,7 @@ pub struct Hop {
     pub mac: Mac,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
     pub ifindex: u32,
     pub ip: IpAddr,

@@ -5,8 +5,9 @@
 
 use super::netlink::Netlink;
 use super::roster::Address;
+use super::survey::Survey;
 use balancer_common::abi::Track;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,8 +27,8 @@ pub struct Ways {
 
 const BELIEVED_FOR: Duration = Duration::from_secs(5);
 /// A neighbour that nobody talked to lately has to be asked for.
-const ASK_TRIES: usize = 20;
-const ASK_PAUSE: Duration = Duration::from_millis(50);
+pub(super) const ASK_TRIES: usize = 20;
+pub(super) const ASK_PAUSE: Duration = Duration::from_millis(50);
 
 impl Ways {
     /// The way to `host`; `None` when there is no route, or nobody answers for it.
@@ -44,6 +45,12 @@ impl Ways {
         known.insert(host, (Instant::now(), way));
         way
     }
+}
+
+/// The ways to many hosts; blocks. What was learned stays in `survey` for the next call.
+pub fn survey(survey: &mut Survey, hosts: &BTreeSet<IpAddr>) -> anyhow::Result<HashMap<IpAddr, Way>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(survey.of(hosts))
 }
 
 fn find(host: IpAddr) -> anyhow::Result<Way> {

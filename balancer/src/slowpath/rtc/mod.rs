@@ -20,7 +20,7 @@ use tracing::debug;
 pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, datagram: &[u8]) {
     let names = match names(datagram) {
         Ok(names) => names,
-        Err(reason) => return refuse(ctx, from, reason),
+        Err(reason) => return stray(ctx, listener, from, reason),
     };
     let place = match ctx.udp.admit(from.ip()) {
         Ok(place) => place,
@@ -28,7 +28,7 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
     };
     let admitted = match ctx.rtc.admit(names) {
         Ok(admitted) => admitted,
-        Err(Refused::Unknown) => return refuse(ctx, from, Reason::LimitRtcUnknown),
+        Err(Refused::Unknown) => return stray(ctx, listener, from, Reason::LimitRtcUnknown),
         // Counted where it is known whose it is.
         Err(Refused::Exhausted) => return,
     };
@@ -85,6 +85,14 @@ fn names(datagram: &[u8]) -> Result<[&str; 2], Reason> {
         (Ok(a), Ok(b)) => Ok([a, b]),
         _ => Err(Reason::StunMalformed),
     }
+}
+
+/// Refused; but it may belong to another balancer's flow.
+fn stray(ctx: &Context, listener: &Listener, from: SocketAddr, reason: Reason) {
+    if let Some(key) = FlowKey::udp(from, listener.address) {
+        ctx.live.stray(key);
+    }
+    refuse(ctx, from, reason);
 }
 
 /// Dropped and counted; said once a second, whoever asks for however many.

@@ -131,6 +131,7 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
     let Some(caller) = FlowKey::udp(from, listener.address) else { return };
     let count = |reason| ctx.counters.count(reason);
     if !Header::read(datagram).is_some_and(|header| header.is_handshake()) {
+        ctx.live.stray(caller);
         return count(Reason::SrtStray);
     }
     // To a socket id of 0 an answer could be taken for a question, by a listener like this one, without end.

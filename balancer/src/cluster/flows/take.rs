@@ -1,0 +1,316 @@
+//! Carrying on what another balancer has carried: all its flows at once, or those that were asked for.
+//!
+//! A flow's record never changes, so that whoever installs it makes the very same two half-flows: of two balancers that
+//! both believe to be the one, neither spoils what the other forwards. Whose it is decides only who ends it.
+
+use super::Flows;
+use super::fit::{Fit, Unfit};
+use super::wire::key_text;
+use super::writer::BATCH_MAX;
+use crate::cluster::{FlowAt, ShelfError};
+use crate::offload::{SpliceError, Survey, Way};
+use balancer_common::abi::{FlowKey, Reason};
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use tracing::{debug, info, warn};
+
+/// Flows whose ways are looked for together.
+const CHUNK_MAX: usize = 8_192;
+
+/// A record, and under whose name it was found.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub owner: Arc<str>,
+    pub text: Arc<str>,
+}
+
+/// What became of records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// They are our own now.
+    pub own: usize,
+    /// They are forwarded for their owner.
+    pub guests: usize,
+    /// Not for this host, or known already.
+    pub left: usize,
+    /// They cannot be, or cannot be carried on.
+    pub refused: usize,
+}
+
+impl std::ops::AddAssign for Taken {
+    fn add_assign(&mut self, other: Self) {
+        self.own += other.own;
+        self.guests += other.guests;
+        self.left += other.left;
+        self.refused += other.refused;
+    }
+}
+
+/// What became of some, and what may be removed under the names of their old owners.
+struct Done {
+    taken: Taken,
+    old: Vec<(Arc<str>, FlowAt)>,
+}
+
+/// Whose a flow is.
+enum Whose {
+    Ours,
+    Guest(Arc<str>),
+}
+
+/// A record on its way into the kernel.
+struct Candidate {
+    fit: Fit,
+    text: Arc<str>,
+    owner: Arc<str>,
+    whose: Whose,
+}
+
+impl Flows {
+    /// Everything of a balancer's that is for this host: it is dead, or an address has come here.
+    pub async fn take(&self, owner: &Arc<str>) -> Result<Taken, ShelfError> {
+        // One at a time: they would look for the same ways, and for the same flows.
+        let _turn = self.taking.lock().await;
+        let mut survey = Survey::default();
+        let (mut taken, mut old) = (Taken::default(), Vec::new());
+        let (mut page, mut waiting) = (Some(0), Vec::new());
+        while let Some(number) = page {
+            let found = self.parts.shelf.flows_of(owner, number).await?;
+            waiting.extend(found.flows.into_iter().map(|text| Found { owner: owner.clone(), text }));
+            page = found.next;
+            if waiting.len() >= CHUNK_MAX || page.is_none() {
+                let chunk = std::mem::take(&mut waiting);
+                let (done, known) = self.take_chunk(chunk, survey, false).await;
+                survey = known;
+                taken += done.taken;
+                old.extend(done.old);
+            }
+        }
+        // Not before all pages were read, which may be counted by what is left.
+        self.forget(old).await;
+        if taken.own + taken.guests + taken.refused > 0 {
+            let Taken { own, guests, left, refused } = taken;
+            info!(%owner, own, guests, left, refused, "carries on another balancer's flows");
+        }
+        Ok(taken)
+    }
+
+    /// Records that were asked for: their packets come here.
+    pub(super) async fn take_found(&self, found: Vec<Found>) -> Taken {
+        let (done, _) = self.take_chunk(found, Survey::default(), true).await;
+        self.forget(done.old).await;
+        done.taken
+    }
+
+    /// What an earlier process has left under our name and another kernel has lost, unless somebody has taken it.
+    pub(super) async fn take_own(&self) -> Result<Taken, ShelfError> {
+        let others = self.peers().ids();
+        let (mut taken, mut page) = (Taken::default(), Some(0));
+        let mut survey = Survey::default();
+        while let Some(number) = page {
+            let found = self.parts.shelf.flows_of(&self.parts.own, number).await?;
+            page = found.next;
+            let keys: Vec<Arc<str>> = found.flows.iter().map(|text| self.client_of(text)).collect();
+            let elsewhere = self.parts.shelf.find_flows(&others, &keys).await?;
+            let left = found.flows.into_iter().zip(elsewhere).filter(|(_, elsewhere)| elsewhere.is_none());
+            let left = left.map(|(text, _)| Found { owner: self.parts.own.clone(), text }).collect();
+            let (done, known) = self.take_chunk(left, survey, false).await;
+            survey = known;
+            taken += done.taken;
+        }
+        Ok(taken)
+    }
+
+    /// Flows that are another living balancer's too: it was alone with the shelf, or an earlier process of ours had them as
+    /// guests. Where both have written them, they stay with whose name comes first.
+    pub(super) async fn yield_others(&self) -> Result<(), ShelfError> {
+        let others = self.peers().living();
+        if others.is_empty() {
+            return Ok(());
+        }
+        let own = [self.parts.own.clone()];
+        for batch in self.parts.live.all_carried().chunks(BATCH_MAX) {
+            let keys: Vec<Arc<str>> = batch.iter().map(|(client, _)| key_text(*client)).collect();
+            let theirs = self.parts.shelf.find_flows(&others, &keys).await?;
+            let ours = self.parts.shelf.find_flows(&own, &keys).await?;
+            for (((client, _), theirs), ours) in batch.iter().zip(theirs).zip(ours) {
+                let Some(found) = theirs.filter(|found| ours.is_none() || found.owner < self.parts.own) else {
+                    continue;
+                };
+                if self.peers().carries(&found.owner, client.addresses().1.ip()) {
+                    self.parts.live.become_guest(*client, &found.owner);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing has an empty name.
+    fn client_of(&self, text: &str) -> Arc<str> {
+        let keys = self.read(text).ok().and_then(|(_, sound)| sound.keys());
+        keys.map_or_else(|| "".into(), |(client, _)| key_text(client))
+    }
+
+    async fn take_chunk(&self, found: Vec<Found>, mut survey: Survey, asked: bool) -> (Done, Survey) {
+        let mut taken = Taken::default();
+        let mut candidates = Vec::with_capacity(found.len());
+        let mut here = HashMap::new();
+        for found in found {
+            match self.candidate(found, asked, &mut here) {
+                Ok(Some(candidate)) => candidates.push(candidate),
+                Ok(None) => taken.left += 1,
+                Err(unfit) => {
+                    taken.refused += 1;
+                    self.refuse(&unfit);
+                }
+            }
+        }
+        let hosts: BTreeSet<IpAddr> = candidates
+            .iter()
+            .filter(|candidate| !self.parts.live.carries(candidate.fit.client))
+            .flat_map(|c| [c.fit.sound.client.ip(), c.fit.sound.origin_address.ip()])
+            .collect();
+        let host = self.parts.host.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            let ways = if hosts.is_empty() { HashMap::new() } else { host.ways(&mut survey, &hosts) };
+            (ways, survey)
+        });
+        let (ways, survey) = looked.await.unwrap_or_else(|error| {
+            warn!(%error, "the ways of flows cannot be found");
+            Default::default()
+        });
+        let mut ours = Vec::new();
+        for candidate in candidates {
+            match self.install(&candidate, &ways) {
+                Ok(()) => match candidate.whose {
+                    Whose::Ours => {
+                        taken.own += 1;
+                        self.parts.counters.count(Reason::FlowTaken);
+                        ours.push(candidate);
+                    }
+                    Whose::Guest(_) => {
+                        taken.guests += 1;
+                        self.parts.counters.count(Reason::FlowGuest);
+                    }
+                },
+                Err(None) => taken.left += 1,
+                Err(Some(unfit)) => {
+                    taken.refused += 1;
+                    self.refuse(&unfit);
+                }
+            }
+        }
+        let old = self.own_up(ours).await;
+        (Done { taken, old }, survey)
+    }
+
+    fn refuse(&self, unfit: &Unfit) {
+        let reason = unfit.reason();
+        self.parts.counters.count(reason);
+        debug!(number = reason as u32, help = reason.help(), "{unfit}");
+    }
+
+    /// `None`: it is no concern of this host's.
+    fn candidate(
+        &self,
+        found: Found,
+        asked: bool,
+        here: &mut HashMap<IpAddr, bool>,
+    ) -> Result<Option<Candidate>, Unfit> {
+        let (written, sound) = self.read(&found.text)?;
+        let vip = sound.vip.ip();
+        // Who asks has got a packet of it.
+        let is_here = asked || *here.entry(vip).or_insert_with(|| self.parts.host.is_here(vip));
+        let fit = self.fit(&written, sound)?;
+        if !is_here {
+            return Ok(None);
+        }
+        let heir = self.heir(&found.owner, vip, &key_text(fit.client));
+        let whose = if *heir == *self.parts.own { Whose::Ours } else { Whose::Guest(heir) };
+        let is_lost = matches!(&whose, Whose::Guest(heir) if *heir != found.owner);
+        // Another one inherits it, and will have most of its packets. Ours come by a question, if there are any.
+        if is_lost && !asked && !self.parts.live.is_guest(fit.client) {
+            return Ok(None);
+        }
+        Ok(Some(Candidate { fit, text: found.text, owner: found.owner, whose }))
+    }
+
+    /// `Err(None)`: it is here already.
+    fn install(&self, candidate: &Candidate, ways: &HashMap<IpAddr, Way>) -> Result<(), Option<Unfit>> {
+        let (parts, fit) = (&self.parts, &candidate.fit);
+        let guest_of = match &candidate.whose {
+            Whose::Ours => None,
+            Whose::Guest(owner) => Some(owner),
+        };
+        if parts.live.carries(fit.client) {
+            // Our own stays our own.
+            return if parts.live.give_guest(fit.client, guest_of) { Ok(()) } else { Err(None) };
+        }
+        let refused = |why| Some(Unfit::NotTaken(why));
+        let way = |ip| ways.get(&ip).ok_or(refused("no way leads to its client, or to its origin"));
+        let (to_client, to_origin) = (way(fit.sound.client.ip())?, way(fit.sound.origin_address.ip())?);
+        let port = parts.ports.claim(fit.sound.source, fit.sound.origin_address);
+        let mut port = port.ok_or(refused("its port is used by a flow of this balancer's"))?;
+        let (forth, back) = fit.halves(to_client, to_origin);
+        match parts.host.install(&forth, &back) {
+            Ok(()) => {}
+            // A process before us has left it in the kernel.
+            Err(SpliceError::Taken) if self.is_installed(fit) => {}
+            Err(error) => {
+                debug!(%error, "a flow does not go into the kernel");
+                return Err(refused("the fast path does not take it"));
+            }
+        }
+        port.use_up();
+        let record = self.live_record(fit, self.common_ms());
+        if !parts.live.take(record, (fit.client, fit.origin), port, guest_of) {
+            return Err(None);
+        }
+        parts.host.answered(fit.client);
+        parts.host.answered(fit.origin);
+        Ok(())
+    }
+
+    fn is_installed(&self, fit: &Fit) -> bool {
+        let leads_to = |key, to: FlowKey| self.parts.host.half(key).is_some_and(|half| half.egress.reversed() == to);
+        leads_to(fit.client, fit.origin) && leads_to(fit.origin, fit.client)
+    }
+
+    /// Writes what was taken under our own name. Only then may it go under the old one.
+    async fn own_up(&self, taken: Vec<Candidate>) -> Vec<(Arc<str>, FlowAt)> {
+        let mut old = Vec::new();
+        let at =
+            |c: &Candidate, value| FlowAt { client: key_text(c.fit.client), origin: key_text(c.fit.origin), value };
+        for batch in taken.chunks(BATCH_MAX) {
+            let records: Vec<_> = batch.iter().map(|c| at(c, Some(c.text.clone()))).collect();
+            if self.parts.shelf.put_flows(&self.parts.own, &records).await.is_err() {
+                // Two have them for a while. Ours are written when the shelf is there again.
+                batch.iter().for_each(|c| self.change(c.fit.client, c.fit.origin));
+                continue;
+            }
+            // One may have ended before it was written, and its removal been too early.
+            for gone in batch.iter().filter(|c| self.parts.live.carried(c.fit.client).is_none()) {
+                self.change(gone.fit.client, gone.fit.origin);
+            }
+            let others = batch.iter().filter(|c| *c.owner != *self.parts.own);
+            old.extend(others.map(|c| (c.owner.clone(), at(c, None))));
+        }
+        old
+    }
+
+    async fn forget(&self, old: Vec<(Arc<str>, FlowAt)>) {
+        let mut by_owner: HashMap<Arc<str>, Vec<FlowAt>> = HashMap::new();
+        for (owner, record) in old {
+            by_owner.entry(owner).or_default().push(record);
+        }
+        for (owner, records) in by_owner {
+            self.tell_taken(&owner, &records).await;
+            for batch in records.chunks(BATCH_MAX) {
+                if let Err(error) = self.parts.shelf.put_flows(&owner, batch).await {
+                    debug!(%owner, %error, "records of flows that were taken stay under the old name");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,203 @@
+//! Flows that another balancer has made: carried on because that one is gone, or forwarded as its guest because their
+//! packets come here too.
+//!
+//! A guest's record, its stream's counts and its end are its owner's. The owner hears which of its flows were heard here,
+//! so that it does not take them for silent.
+
+use super::Live;
+use super::spliced::{Spliced, silence};
+use crate::flow::FlowRecord;
+use crate::offload::SplicedFlow;
+use crate::slowpath::PortLease;
+use balancer_common::abi::{FlowKey, PROTO_TCP, Seen};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What a guest forwards for its owner.
+#[derive(Debug)]
+pub(super) struct Guest {
+    pub owner: Arc<str>,
+    /// Bits of [`Heard::bits`] that the owner has not been told.
+    pub untold: u8,
+    pub told_at: Duration,
+}
+
+/// What other balancers have said of a flow of ours.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    /// When either half was heard there, if ever.
+    pub heard: [Option<Duration>; 2],
+    /// [`Seen`] bits of either half there.
+    pub seen: [u32; 2],
+}
+
+/// What was heard of a flow, for its owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub owner: Arc<str>,
+    pub client: FlowKey,
+    pub bits: u8,
+}
+
+/// Less than half of the shortest time for which a flow may be silent: one message may be lost.
+const TOLD_EVERY: Duration = Duration::from_secs(3);
+
+/// Packets to the origin, to the client; a FIN of the client's, of the origin's; a RST of either's.
+pub const HEARD_TO_ORIGIN: u8 = 1;
+pub const HEARD_TO_CLIENT: u8 = 2;
+pub const HEARD_FIN_TO_ORIGIN: u8 = 4;
+pub const HEARD_FIN_TO_CLIENT: u8 = 8;
+pub const HEARD_RST: u8 = 16;
+
+impl Live {
+    /// Both halves are in the kernel: the flow is in this table from now on, as a guest of `guest_of` or as our own, whose
+    /// record the caller writes. `false`: the client has a flow here already.
+    pub fn take(
+        &self,
+        record: FlowRecord,
+        keys: (FlowKey, FlowKey),
+        port: PortLease,
+        guest_of: Option<&Arc<str>>,
+    ) -> bool {
+        let (client, origin) = keys;
+        let now = self.now();
+        let ticket = super::ticket(&record);
+        let mut state = self.state();
+        if state.spliced.contains_key(&client) {
+            return false;
+        }
+        let id = state.table.insert(record);
+        let mut entry = Spliced::alone(id, origin, now, Some(port));
+        entry.guest =
+            guest_of.map(|owner| Box::new(Guest { owner: owner.clone(), untold: 0, told_at: Duration::ZERO }));
+        state.spliced.insert(client, Box::new(entry));
+        drop(state);
+        if guest_of.is_none() {
+            self.store.flow_opened(ticket);
+        }
+        true
+    }
+
+    /// A guest becomes our own, whose record the caller writes, or somebody else's. `false`: it is no guest.
+    pub fn give_guest(&self, client: FlowKey, owner: Option<&Arc<str>>) -> bool {
+        let mut state = self.state();
+        let Some(entry) = state.spliced.get_mut(&client) else { return false };
+        let Some(guest) = &mut entry.guest else { return false };
+        if let Some(owner) = owner {
+            guest.owner = owner.clone();
+            return true;
+        }
+        entry.guest = None;
+        let id = entry.id;
+        let ticket = state.table.get(id).map(super::ticket);
+        drop(state);
+        if let Some(ticket) = ticket {
+            self.store.flow_opened(ticket);
+        }
+        true
+    }
+
+    /// A flow of ours turns out to be another balancer's: an earlier process had it as a guest.
+    pub fn become_guest(&self, client: FlowKey, owner: &Arc<str>) {
+        let mut state = self.state();
+        let Some(entry) = state.spliced.get_mut(&client).filter(|entry| entry.alone && entry.guest.is_none()) else {
+            return;
+        };
+        entry.guest = Some(Box::new(Guest { owner: owner.clone(), untold: 0, told_at: Duration::ZERO }));
+        let (id, origin) = (entry.id, entry.origin);
+        let ticket = state.table.get(id).map(super::ticket);
+        drop(state);
+        if let Some(ticket) = ticket {
+            self.store.flow_closed(ticket, self.now());
+        }
+        self.touch(client, origin);
+    }
+
+    /// Another balancer has taken the flow: nobody is told of an end.
+    pub fn let_go(&self, client: FlowKey) {
+        self.end(client, "taken by another balancer", false);
+    }
+
+    /// The same for guests whose owner has ended them.
+    pub fn guests_over(&self, clients: &[FlowKey], owner: &str) {
+        let state = self.state();
+        let is_its = |client: &&FlowKey| {
+            state.spliced.get(client).and_then(|entry| entry.guest.as_ref()).is_some_and(|guest| *guest.owner == *owner)
+        };
+        let over: Vec<FlowKey> = clients.iter().filter(is_its).copied().collect();
+        drop(state);
+        over.into_iter().for_each(|client| self.end(client, "ended by its owner", false));
+    }
+
+    pub fn is_guest(&self, client: FlowKey) -> bool {
+        self.state().spliced.get(&client).is_some_and(|entry| entry.guest.is_some())
+    }
+
+    /// What was heard of guests that their owners have not been told, or not for a while.
+    pub fn take_heard(&self) -> Vec<Heard> {
+        let now = self.now();
+        let mut state = self.state();
+        let heard = |(client, entry): (&FlowKey, &mut Box<Spliced>)| {
+            let guest = entry.guest.as_mut().filter(|guest| guest.is_worth_telling(now))?;
+            guest.told_at = now;
+            Some(Heard { owner: guest.owner.clone(), client: *client, bits: std::mem::take(&mut guest.untold) })
+        };
+        state.spliced.iter_mut().filter_map(heard).collect()
+    }
+
+    /// Another balancer has heard a flow of ours.
+    pub fn heard_elsewhere(&self, client: FlowKey, bits: u8) {
+        let now = self.now();
+        let mut state = self.state();
+        let Some(entry) = state.spliced.get_mut(&client).filter(|entry| entry.guest.is_none()) else { return };
+        let told = entry.told.get_or_insert_default();
+        for (half, (bit, fin)) in
+            [(HEARD_TO_ORIGIN, HEARD_FIN_TO_ORIGIN), (HEARD_TO_CLIENT, HEARD_FIN_TO_CLIENT)].into_iter().enumerate()
+        {
+            if bits & bit != 0 {
+                told.heard[half] = Some(now);
+            }
+            // The last word of a flow of UDP is heard by whoever forwards it, and that one's half goes by itself.
+            if bits & fin != 0 && client.proto() == PROTO_TCP {
+                told.seen[half] |= Seen::FIN;
+            }
+            if bits & HEARD_RST != 0 && client.proto() == PROTO_TCP {
+                told.seen[half] |= Seen::RST;
+            }
+        }
+    }
+}
+
+impl Spliced {
+    /// How long nothing was heard of either half, here or by another balancer.
+    pub(super) fn silences(&self, flow: &SplicedFlow, coarse: u32, now: Duration) -> [Duration; 2] {
+        let here = [&flow.to_origin, &flow.to_client].map(|half| silence(half, coarse));
+        let Some(told) = &self.told else { return here };
+        let anywhere = |half: usize| told.heard[half].map_or(here[half], |at| here[half].min(now.saturating_sub(at)));
+        [anywhere(0), anywhere(1)]
+    }
+
+    /// What was seen of either half, likewise.
+    pub(super) fn seen(&self, flow: &SplicedFlow) -> [u32; 2] {
+        let elsewhere = self.told.as_ref().map_or([0; 2], |told| told.seen);
+        [flow.to_origin.seen | elsewhere[0], flow.to_client.seen | elsewhere[1]]
+    }
+}
+
+impl Guest {
+    fn is_worth_telling(&self, now: Duration) -> bool {
+        let is_end = self.untold & (HEARD_FIN_TO_ORIGIN | HEARD_FIN_TO_CLIENT | HEARD_RST) != 0;
+        is_end || (self.untold != 0 && now.saturating_sub(self.told_at) >= TOLD_EVERY)
+    }
+
+    /// `moved`: packets came since the last look; `seen` of both halves.
+    pub fn hear(&mut self, moved: [bool; 2], seen: [u32; 2]) {
+        let bit = |is_so: bool, bit: u8| if is_so { bit } else { 0 };
+        if moved[0] || moved[1] {
+            self.untold |= bit(moved[0], HEARD_TO_ORIGIN) | bit(moved[1], HEARD_TO_CLIENT);
+            self.untold |= bit(seen[0] & Seen::FIN != 0, HEARD_FIN_TO_ORIGIN);
+            self.untold |= bit(seen[1] & Seen::FIN != 0, HEARD_FIN_TO_CLIENT);
+            self.untold |= bit((seen[0] | seen[1]) & Seen::RST != 0, HEARD_RST);
+        }
+    }
+}
