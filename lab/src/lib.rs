@@ -30,6 +30,7 @@ pub mod plan;
 pub mod process;
 pub mod proxy_header;
 pub mod pump;
+pub mod redis;
 pub mod requirements;
 pub mod rtc;
 pub mod rtmp_lite;

@@ -28,10 +28,15 @@ impl Process {
         program: &str,
         arguments: impl FnOnce(&mut Command),
     ) -> Result<Self> {
-        let log = directory.join(format!("{name}.log"));
-        let output = File::options().create(true).append(true).open(&log).context("log file")?;
         let mut command = netns.command(program);
         arguments(&mut command);
+        Self::start_command(directory, name, command)
+    }
+
+    /// The same of a command that needs no namespace, or has one.
+    pub fn start_command(directory: &Path, name: &str, mut command: Command) -> Result<Self> {
+        let log = directory.join(format!("{name}.log"));
+        let output = File::options().create(true).append(true).open(&log).context("log file")?;
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
         sys::die_with_parent(&mut command);
         let child = spawn(command).with_context(|| format!("start {name}"))?;

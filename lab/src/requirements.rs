@@ -41,7 +41,7 @@ pub enum Need {
     Announcing,
     /// A browser without a screen.
     Browser,
-    /// redis-server.
+    /// Redis, with its Sentinel and its command line.
     Redis,
     /// The binary under test.
     Balancer,
@@ -90,7 +90,7 @@ fn missing(need: Need) -> Option<String> {
         Need::Aiortc => rtc::python().err().map(|error| error.to_string()),
         Need::Announcing => tools(&[("keepalived", "keepalived"), ("bird", "bird2"), ("curl", "curl")]),
         Need::Browser => tools(&[("chromium", "chromium")]),
-        Need::Redis => tools(&[("redis-server", "redis-server")]),
+        Need::Redis => tools(&[("redis-server", "redis-server"), ("redis-cli", "redis-tools")]),
         Need::Balancer => binary().err().map(|error| error.to_string()),
     }
 }

@@ -13,6 +13,7 @@
 pub mod fake;
 pub mod flows;
 pub mod record;
+pub mod redis;
 pub mod secret;
 mod shelf;
 

@@ -15,6 +15,7 @@ pub fn host() -> HostFacts {
         is_main: true,
     };
     HostFacts {
+        name: Some("lb1.example.net".into()),
         interfaces: [(1, "lo"), (2, "eth0"), (3, "eth1")].map(|(index, name)| interface(index, name)).to_vec(),
         addresses: vec![address("lo", "127.0.0.1"), address("eth0", "192.0.2.10"), address("eth1", "10.0.0.10")],
         default_route: Some("eth0".into()),

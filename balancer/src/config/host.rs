@@ -12,6 +12,7 @@ use std::ops::RangeInclusive;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostFacts {
+    pub name: Option<String>,
     pub interfaces: Vec<Interface>,
     pub addresses: Vec<InterfaceAddress>,
     /// The interface of the default route, IPv4's if there is one.
@@ -53,6 +54,7 @@ impl HostFacts {
         let network =
             runtime.map_err(|e| e.to_string()).and_then(|rt| rt.block_on(network()).map_err(|e| e.to_string()));
         let mut facts = network.unwrap_or_default();
+        facts.name = sysctl("kernel/hostname");
         facts.local_ports = sysctl("net/ipv4/ip_local_port_range").and_then(|text| parse_pair(&text));
         facts.reserved_ports =
             sysctl("net/ipv4/ip_local_reserved_ports").map(|text| parse_ranges(&text)).unwrap_or_default();

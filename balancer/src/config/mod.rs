@@ -9,6 +9,7 @@ pub mod layers;
 pub mod problem;
 pub mod resolve;
 pub mod show;
+pub mod store_url;
 pub mod table;
 pub mod text;
 pub mod validate;
@@ -21,6 +22,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
+use store_url::RedisUrl;
 
 /// A port on every VIP, or one address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,9 +93,12 @@ impl IdleTimes {
 }
 
 /// Where origins and streams are remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreKind {
+    /// By this balancer alone.
     Memory,
+    /// By all that name the same one.
+    Redis(RedisUrl),
 }
 
 /// What an authentication hook that does not answer means.
@@ -176,6 +181,11 @@ pub struct Settings {
     pub auth_timeout: Duration,
     pub auth_failure: AuthFailure,
     pub store: StoreKind,
+    pub store_prefix: String,
+    pub store_timeout: Duration,
+    pub store_ca: Option<PathBuf>,
+    /// Names this one among those that share a store.
+    pub balancer_id: String,
 
     /// Where connections to origins leave from: of each family one at most; none: the kernel's choice.
     pub source_addresses: Vec<IpAddr>,

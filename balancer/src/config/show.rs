@@ -14,6 +14,10 @@ pub fn print_config(draft: &Draft, sources: &Sources) -> String {
         let assignment = match texts.is_empty() {
             true => format!("# {} is unset: {}", row.name, row.unset),
             false if row.secret => format!("# {} = <secret>", row.name),
+            // A part of it is one: it does not read back.
+            false if texts.iter().any(|text| text.contains("<secret>")) => {
+                format!("# {} = {}", row.name, value(&texts))
+            }
             false => format!("{} = {}", row.name, value(&texts)),
         };
         let source = sources.get(row.name).filter(|_| !texts.is_empty());

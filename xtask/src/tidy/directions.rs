@@ -60,7 +60,7 @@ const RULES: [Rule; 16] = [
     },
     Rule {
         place: "balancer/src/",
-        except: &["balancer/src/store/redis"],
+        except: &["balancer/src/cluster/redis"],
         forbidden: &["redis"],
         why: "only its own store speaks redis",
     },

@@ -3,7 +3,8 @@
 
 use super::Layers;
 use crate::config::problem::{Fault, Problem, Source, nearest};
-use crate::config::table::{PROXY_PREFIX, PROXY_UNUSED, SETTINGS, VARIABLE_PREFIX};
+use crate::config::store_url::encoded;
+use crate::config::table::{PROXY_PREFIX, PROXY_REDIS, PROXY_STORE, SETTINGS, VARIABLE_PREFIX};
 use std::collections::BTreeMap;
 
 /// Read by `cargo xtask` and the tests, whose children inherit them.
@@ -14,6 +15,8 @@ pub(super) fn read(layers: &mut Layers, environment: &BTreeMap<String, String>) 
         // Ours wins over theirs; an empty one is no value, so it hides nothing.
         for name in row.proxy.iter().copied().chain([row.variable()]) {
             if let Some(value) = environment.get(name) {
+                let url = (name == PROXY_STORE && value.trim() == "redis").then(|| proxy_redis(environment));
+                let value = url.as_ref().unwrap_or(value);
                 layers.give(row, Source::Environment(name.into()), std::iter::once(value.as_str()));
             }
         }
@@ -42,19 +45,24 @@ fn unknown_of_ours(layers: &mut Layers, name: &str) {
 
 fn unknown_of_theirs(layers: &mut Layers, name: &str) {
     let known = || SETTINGS.iter().flat_map(|row| row.proxy.iter().copied());
-    if known().any(|k| k == name) || is_service_link(name) {
-        return;
-    }
-    if let Some((_, reason)) = PROXY_UNUSED.iter().find(|(unused, _)| *unused == name) {
-        if !reason.is_empty() {
-            layers.warnings.push(format!("{name} has no effect: {reason}"));
-        }
+    if known().any(|k| k == name) || PROXY_REDIS.contains(&name) || is_service_link(name) {
         return;
     }
     layers.warnings.push(match nearest(name, known()) {
         Some(near) => format!("{name} is not known and has no effect; did you mean {near}?"),
         None => format!("{name} is not known and has no effect"),
     });
+}
+
+/// The URL of what the SRS proxy says in parts.
+fn proxy_redis(environment: &BTreeMap<String, String>) -> String {
+    let [host, port, password, database] = PROXY_REDIS.map(|name| environment.get(name).map_or("", |text| text.trim()));
+    let or = |text: &'static str, given: &str| if given.is_empty() { text.to_owned() } else { given.to_owned() };
+    let host = if host.contains(':') { format!("[{host}]") } else { or("127.0.0.1", host) };
+    // A link of Kubernetes to a service of that name, which also sets such a variable, is no number.
+    let port = or("6379", if port.contains("://") { "" } else { port });
+    let credentials = if password.is_empty() { String::new() } else { format!(":{}@", encoded(password)) };
+    format!("redis://{credentials}{host}:{port}/{}", or("0", database))
 }
 
 /// Kubernetes and Docker announce a service called `balancer` or `proxy` to every container by variables such as

@@ -3,12 +3,18 @@
 use super::{Draft, Sources};
 use crate::config::host::HostFacts;
 use crate::config::problem::{Fault, Problem, Source};
+use crate::config::text;
 use crate::config::{Listen, XdpMode};
 use std::net::IpAddr;
 
 pub(super) fn from_host(draft: &mut Draft, sources: &mut Sources, host: &HostFacts) -> Vec<Problem> {
     let mut problems = Vec::new();
     let settings = &mut draft.settings;
+    if settings.balancer_id.is_empty() {
+        let name = host.name.as_deref().and_then(|name| (text::ID.parse)(name).ok());
+        settings.balancer_id = name.unwrap_or_else(|| "balancer".into());
+        sources.insert("balancer_id", Source::Host("the host's name"));
+    }
     if settings.interfaces.is_empty() {
         let carrier = |vip| host.addresses.iter().find(|a| a.ip == vip).map(|a| a.interface.clone());
         if let Some(name) = &host.default_route {

@@ -1,8 +1,9 @@
 //! Tests of the resolution: precedence, defaults, and the words of its errors.
 
 use super::*;
-use crate::config::Listen;
 use crate::config::fixtures::{environment, file, flags, nothing};
+use crate::config::host::HostFacts;
+use crate::config::{Listen, Secret, StoreKind};
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -103,15 +104,42 @@ fn an_empty_proxy_variable_means_the_default() {
 }
 
 #[test]
-fn redis_as_a_proxy_variable_is_refused_until_it_works() {
-    let inputs = environment(&[("PROXY_LOAD_BALANCER_TYPE", "redis")]);
-    assert_eq!(
-        errors(&inputs),
-        "store: this version does not share its state through Redis yet (from PROXY_LOAD_BALANCER_TYPE): set the \
-         store to \"memory\" and run one active balancer"
-    );
-    let overridden = environment(&[("PROXY_LOAD_BALANCER_TYPE", "redis"), ("BALANCER_STORE", "memory")]);
-    assert!(resolve(&overridden).is_ok());
+fn an_srs_proxy_with_redis_starts_unchanged() {
+    let variables = [
+        ("PROXY_LOAD_BALANCER_TYPE", "redis"),
+        ("PROXY_REDIS_HOST", "10.0.0.9"),
+        ("PROXY_REDIS_PORT", "6380"),
+        ("PROXY_REDIS_PASSWORD", "p@ss:/w d"),
+        ("PROXY_REDIS_DB", "2"),
+        ("PROXY_REDIS_KEY_PREFIX", "srs-"),
+    ];
+    let resolved = resolve(&environment(&variables)).unwrap();
+    let StoreKind::Redis(url) = &resolved.settings.store else { panic!("{:?}", resolved.settings.store) };
+    assert_eq!((&url.hosts[..], url.database), (&[("10.0.0.9".to_owned(), 6380)][..], 2));
+    assert_eq!(url.password, Some(Secret("p@ss:/w d".into())));
+    assert_eq!(resolved.settings.store_prefix, "srs-");
+    let shown = crate::config::show::print_config(&resolved.draft, &resolved.sources);
+    assert!(shown.contains("# store = \"redis://:<secret>@10.0.0.9:6380/2\""), "{shown}");
+    assert!(!format!("{shown}{resolved:?}").contains("p@ss"));
+
+    let store = |more: &[(&str, &str)]| settings(&environment(more)).store;
+    let local = (text::STORE.parse)("redis://127.0.0.1:6379/0").unwrap();
+    assert_eq!(store(&variables[..1]), local);
+    assert_eq!(store(&variables[1..]), StoreKind::Memory, "parts alone are nothing");
+    assert_eq!(store(&[variables[0], variables[1], ("BALANCER_STORE", "memory")]), StoreKind::Memory);
+    let link = ("PROXY_REDIS_PORT", "tcp://10.0.0.1:6379");
+    assert_eq!(store(&[variables[0], link]), local, "Kubernetes says that");
+    let wrong = errors(&environment(&[variables[0], ("PROXY_REDIS_DB", "x")]));
+    assert!(wrong.starts_with("store: the database is no number (from PROXY_LOAD_BALANCER_TYPE): write"), "{wrong}");
+}
+
+#[test]
+fn a_balancer_is_called_like_its_host_or_as_it_is_told() {
+    assert_eq!(settings(&nothing()).balancer_id, "lb1.example.net");
+    assert_eq!(settings(&flags(&[("balancer_id", "lb2")])).balancer_id, "lb2");
+    let nameless = Inputs { host: HostFacts { name: Some("(none)".into()), ..nothing().host }, ..nothing() };
+    assert_eq!(settings(&nameless).balancer_id, "balancer");
+    assert!(errors(&flags(&[("balancer_id", "a b")])).contains("\"a b\" is not a name"));
 }
 
 #[test]

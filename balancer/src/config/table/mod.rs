@@ -20,6 +20,7 @@ pub enum Group {
     Origins,
     DefaultOrigin,
     Health,
+    Cluster,
     Limits,
     Process,
 }
@@ -33,6 +34,7 @@ impl Group {
             Self::Origins => "Origins",
             Self::DefaultOrigin => "An origin that needs no registration",
             Self::Health => "Health of origins",
+            Self::Cluster => "Several balancers",
             Self::Limits => "Limits",
             Self::Process => "Process",
         }
@@ -102,15 +104,9 @@ static NAMES: LazyLock<Vec<Names>> = LazyLock::new(|| {
 pub const VARIABLE_PREFIX: &str = "BALANCER_";
 pub const PROXY_PREFIX: &str = "PROXY_";
 
-/// Variables of the SRS proxy that are no error and mean nothing here yet, with the reason.
-pub const PROXY_UNUSED: &[(&str, &str)] = &[
-    // Only read there when the store is Redis, which is refused by name.
-    ("PROXY_REDIS_HOST", ""),
-    ("PROXY_REDIS_PORT", ""),
-    ("PROXY_REDIS_PASSWORD", ""),
-    ("PROXY_REDIS_DB", ""),
-    ("PROXY_REDIS_KEY_PREFIX", ""),
-];
+/// Variables of the SRS proxy that are parts of its store; see `layers`.
+pub const PROXY_STORE: &str = "PROXY_LOAD_BALANCER_TYPE";
+pub const PROXY_REDIS: [&str; 4] = ["PROXY_REDIS_HOST", "PROXY_REDIS_PORT", "PROXY_REDIS_PASSWORD", "PROXY_REDIS_DB"];
 
 #[cfg(test)]
 mod tests;

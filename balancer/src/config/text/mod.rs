@@ -6,6 +6,7 @@ mod quantity;
 pub use quantity::{BYTES, COUNT, DURATION};
 
 use super::problem::Fault;
+use super::store_url::RedisUrl;
 use super::{AuthFailure, Candidate, HttpUrl, Listen, LogFormat, Policy, Secret, StoreKind, XdpMode};
 use crate::registry::{ProbeMode, StatusRange};
 use ipnet::IpNet;
@@ -30,6 +31,7 @@ pub const SWITCHES: &[&str] = &["on", "off"];
 const REQUEST_PATH_BYTES_MAX: usize = 256;
 /// The kernel's IFNAMSIZ, less the final zero.
 const INTERFACE_NAME_BYTES_MAX: usize = 15;
+const ID_BYTES_MAX: usize = 64;
 
 pub const INTERFACE: Codec<String> = Codec {
     parse: |s| {
@@ -211,17 +213,41 @@ pub const LOG_LEVEL: Codec<String> = Codec {
     show: |s| s.clone(),
 };
 
+/// What the SRS proxy calls `redis` is a server on this host, unless more is said.
 pub const STORE: Codec<StoreKind> = Codec {
     parse: |s| match s {
         "memory" => Ok(StoreKind::Memory),
-        _ if s == "redis" || s.starts_with("redis://") || s.starts_with("rediss://") => Err(Fault::new(
-            // The URL may carry a password: not repeated.
-            "this version does not share its state through Redis yet",
-            "set the store to \"memory\" and run one active balancer",
-        )),
-        _ => Err(Fault::new("no such store", "write \"memory\"")),
+        "redis" => RedisUrl::parse("redis://127.0.0.1").map(StoreKind::Redis),
+        _ => RedisUrl::parse(s).map(StoreKind::Redis),
     },
-    show: |StoreKind::Memory| "memory".into(),
+    show: |store| match store {
+        StoreKind::Memory => "memory".into(),
+        StoreKind::Redis(url) => url.shown(),
+    },
+};
+
+/// Of a balancer, in names of keys and in messages.
+pub const ID: Codec<String> = Codec {
+    parse: |s| {
+        let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+        match (1..=ID_BYTES_MAX).contains(&s.len()) && s.bytes().all(is_plain) {
+            true => Ok(s.into()),
+            false => Err(Fault::new(format!("{s:?} is not a name"), "use up to 64 letters, digits, '.', '-' and '_'")),
+        }
+    },
+    show: |s| s.clone(),
+};
+
+/// Before the names of all keys. Braces mean something to Redis Cluster.
+pub const PREFIX: Codec<String> = Codec {
+    parse: |s| {
+        let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'{' | b'}');
+        match (1..=ID_BYTES_MAX).contains(&s.len()) && s.bytes().all(is_plain) {
+            true => Ok(s.into()),
+            false => Err(Fault::new(format!("{s:?} cannot begin a key"), "use up to 64 letters, digits and signs")),
+        }
+    },
+    show: |s| s.clone(),
 };
 
 /// Visible ASCII behind a slash: nothing that ends a line or splits a word.

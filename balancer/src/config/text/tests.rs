@@ -75,10 +75,16 @@ fn a_wrong_choice_suggests_the_nearest() {
 }
 
 #[test]
-fn redis_is_refused_by_name_and_its_password_is_not_repeated() {
-    let fault = (STORE.parse)("redis://:hunter2@10.0.0.1/0").unwrap_err();
-    assert!(fault.what.contains("Redis"));
-    assert!(!format!("{fault:?}").contains("hunter2"));
+fn a_store_is_memory_or_redis() {
+    assert_eq!((STORE.parse)("memory"), Ok(StoreKind::Memory));
+    assert_eq!((STORE.parse)("redis"), (STORE.parse)("redis://127.0.0.1:6379/0"));
+    assert!((STORE.parse)("etcd://a").unwrap_err().remedy.contains("redis://"));
+}
+
+#[test]
+fn a_secret_is_not_repeated() {
     let fault = (SECRET.parse)("hunter2 \u{7}").unwrap_err();
+    assert!(!format!("{fault:?}").contains("hunter2"));
+    let fault = (STORE.parse)("redis://:hunter2@10.0.0.1/zero").unwrap_err();
     assert!(!format!("{fault:?}").contains("hunter2"));
 }

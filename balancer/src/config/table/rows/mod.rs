@@ -1,5 +1,6 @@
 //! The rows. Defaults are those of the SRS documentation's quick start where it has one.
 
+mod cluster;
 mod health;
 mod limits;
 mod network;
@@ -31,13 +32,16 @@ const SYSTEM_API: Setting = Setting { group: Group::SystemApi, ..ROW };
 const ORIGINS: Setting = Setting { group: Group::Origins, ..ROW };
 const DEFAULT_ORIGIN: Setting = Setting { group: Group::DefaultOrigin, value: "PORT", ..ROW };
 const HEALTH: Setting = Setting { group: Group::Health, ..ROW };
+const CLUSTER: Setting = Setting { group: Group::Cluster, ..ROW };
 const LIMITS: Setting = Setting { group: Group::Limits, ..ROW };
 
-pub static SETTINGS: &[Setting] =
-    &joined::<{ network::ROWS.len() + origins::ROWS.len() + health::ROWS.len() + limits::ROWS.len() }>();
+pub static SETTINGS: &[Setting] = &joined::<ROW_COUNT>();
+
+const ROW_COUNT: usize =
+    network::ROWS.len() + origins::ROWS.len() + health::ROWS.len() + cluster::ROWS.len() + limits::ROWS.len();
 
 const fn joined<const N: usize>() -> [Setting; N] {
-    let parts = [network::ROWS, origins::ROWS, health::ROWS, limits::ROWS];
+    let parts = [network::ROWS, origins::ROWS, health::ROWS, cluster::ROWS, limits::ROWS];
     let mut rows = [ROW; N];
     let (mut at, mut part) = (0, 0);
     while part < parts.len() {

@@ -107,15 +107,6 @@ pub const ROWS: &[Setting] = &[
         ..ORIGINS
     },
     Setting {
-        name: "store",
-        value: "STORE",
-        proxy: &["PROXY_LOAD_BALANCER_TYPE"],
-        default: "memory",
-        help: "Where origins and streams are remembered. This version: memory.",
-        access: one!(settings.store, STORE),
-        ..ORIGINS
-    },
-    Setting {
         name: "default_origin",
         value: "on|off",
         proxy: &["PROXY_DEFAULT_BACKEND_ENABLED"],

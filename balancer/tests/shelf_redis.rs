@@ -1,0 +1,3 @@
+//! The shelf against real Redis servers: alone, with Sentinels, as a Cluster, and everything that goes wrong with them.
+
+mod shelf;
