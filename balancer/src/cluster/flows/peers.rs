@@ -140,7 +140,7 @@ mod tests {
         let mut peers = Peers::default();
         let new = peers.set(&[peer("b", true), peer("c", true), peer("d", false)]);
         assert_eq!((new.new.len(), new.lost.len()), (3, 0));
-        assert_eq!(peers.set(&[peer("b", true), peer("c", false), peer("d", false)]).lost, ["c".into()]);
+        assert_eq!(peers.set(&[peer("b", true), peer("c", false), peer("d", false)]).lost, [Arc::<str>::from("c")]);
         assert!(peers.lose("b") && !peers.lose("b"));
         assert_eq!(peers.set(&[peer("b", false)]), Changed::default());
     }

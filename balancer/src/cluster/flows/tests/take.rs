@@ -99,7 +99,7 @@ async fn an_address_that_moved_takes_its_flows_along() {
     a.kernel.elsewhere.lock().unwrap().insert(ip(VIP));
     assert!(b.flows.told(r#"{"about":"flows","from":"a","holds":[]}"#));
     let to_take: Vec<Arc<str>> = b.flows.to_take().iter().cloned().collect();
-    assert_eq!(to_take, ["a".into()]);
+    assert_eq!(to_take, [Arc::<str>::from("a")]);
     b.flows.take(&"a".into()).await.unwrap();
     assert!(b.live.carried(key).is_some(), "a lives, but its address is here");
     a.meet(&[&b]).await;
