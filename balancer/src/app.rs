@@ -4,6 +4,7 @@ mod adopt;
 mod banner;
 mod facts;
 mod flows;
+mod share;
 mod shutdown;
 mod tasks;
 
@@ -73,6 +74,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     }
     flows::start(&ctx, &served);
 
+    share::start(&ctx, &stopped);
     let api = tasks::start(&ctx, access, (bound, datagrams), &stopped).await?;
     banner::print(&ctx, &served);
     ctx.readiness.serving();
@@ -122,7 +124,8 @@ fn assemble(
         counters.clone(),
     );
     let care = Care { probe: settings.probe.clone(), slow_start: settings.slow_start };
-    let store = store.context("the default origin (PROXY_DEFAULT_BACKEND_*) cannot be used")?.caring(care);
+    let mut store = store.context("the default origin (PROXY_DEFAULT_BACKEND_*) cannot be used")?.caring(care);
+    share::join(&mut store, &settings, &share::listens(served, &settings), counters.clone(), clock)?;
     let store = Arc::new(store);
     let live = Live::new(store.clone(), offload.clone(), clock);
     let readiness = Arc::new(Readiness::default());

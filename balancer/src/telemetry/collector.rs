@@ -40,7 +40,8 @@ impl Collector for Scrape {
         self.maps(e)?;
         self.announced(e)?;
         let up = ("store_up", "1 while the store of origins and streams answers; in memory it always does", None);
-        gauges(e, up, [([("kind", "memory")], 1)])?;
+        let (kind, is_up) = self.store.shelf_is_up().map_or(("memory", true), |is_up| ("redis", is_up));
+        gauges(e, up, [([("kind", kind)], u64::from(is_up))])?;
         let build = ("build_info", "The version that runs; always 1", None);
         gauges(e, build, [([("version", env!("CARGO_PKG_VERSION"))], 1)])
     }
