@@ -120,6 +120,13 @@ impl Scene {
         Some(process)
     }
 
+    /// The host's kernel forgets everything that this process has made of it.
+    #[allow(dead_code, reason = "not every test that includes this loses its host")]
+    pub fn lose(&self, process: Process) {
+        drop(process);
+        unload(&self.pins).unwrap();
+    }
+
     /// The client says `request`, of which our socket has everything; to the origin there is a connection, no more.
     pub fn legs(&self, process: &Process, [_, vip, source, origin]: [&str; 4], request: &[u8]) -> Legs {
         let listen = |netns: &Netns, ip: &str| {
