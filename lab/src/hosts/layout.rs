@@ -240,6 +240,15 @@ impl Fabric {
         self.middle.ip(&format!("route replace {}/32{via4}\nroute replace {}/128{via6}\n", to.0, to.1))
     }
 
+    /// Routes of all addresses that balancers have are somebody else's to make, from now on.
+    pub(super) fn forget_routes(&self, machines: &[Machine]) -> Result<()> {
+        let mut all: Vec<_> = machines.iter().flat_map(|machine| machine.pair.sides()).collect();
+        all.sort();
+        all.dedup();
+        let lines = all.into_iter().map(|(v4, v6)| format!("route del {v4}/32\nroute del {v6}/128\n"));
+        self.middle.ip(&lines.collect::<String>())
+    }
+
     /// Each packet gets a mark by chance, and each mark has a table of routes that lead to one machine.
     pub(super) fn spray(&self, machines: &[Machine]) -> Result<()> {
         for machine in machines {
@@ -266,6 +275,12 @@ impl Fabric {
 }
 
 impl Machine {
+    /// Routed: the addresses of the link to the clients, the machine's and the router's.
+    pub fn uplink(&self) -> [(Ipv4Addr, Ipv6Addr); 2] {
+        let subnet = LINKS[0] + self.number as u8;
+        [2, 1].map(|end| (v4(subnet, end), v6(subnet, end)))
+    }
+
     /// Has both addresses of a pair from now on; nobody is told. Connections that do not ask for them do not leave from
     /// them.
     pub(super) fn hold(&self, pair: &Pair) -> Result<()> {

@@ -106,6 +106,11 @@ impl Hosts {
         self.fabric.route(1, self.machines[home].pair.sides()[1], machines)
     }
 
+    /// Takes away the router's routes of all of these addresses: something else announces them. Only routed.
+    pub fn forget_routes(&self) -> Result<()> {
+        self.fabric.forget_routes(&self.machines)
+    }
+
     /// Has the router give each packet of TCP and UDP to any of the machines, whatever flow it is of.
     pub fn spray(&self) -> Result<()> {
         self.fabric.spray(&self.machines)
