@@ -38,12 +38,7 @@ pub async fn start(
         let state = ctx.readiness.subscribe();
         tokio::spawn(async move { announcer.follow(state).await });
     }
-    let prober = Prober {
-        store: ctx.store.clone(),
-        telemetry: ctx.telemetry.clone(),
-        clock: ctx.clock,
-        sources: ctx.sources.clone(),
-    };
+    let prober = Prober { store: ctx.store.clone(), telemetry: ctx.telemetry.clone(), clock: ctx.clock };
     tokio::spawn(prober.run());
     tokio::spawn(scan(ctx.clone()));
     tokio::spawn(tick(ctx.clone()));

@@ -2,7 +2,6 @@
 //! datagrams get lost.
 
 use super::{Failed, failed, wrong};
-use crate::sources::Sources;
 use balancer_common::packet::srt::{Handshake, VERSION, VERSION_LEGACY, kind};
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
@@ -25,7 +24,7 @@ const STUN_ERROR: u16 = 0x0111;
 const STUN_COOKIE: u32 = 0x2112_a442;
 
 /// A caller of SRT says this first; no listener makes a connection of it.
-pub async fn induce(sources: &Sources, address: SocketAddr) -> Result<(), Failed> {
+pub async fn induce(address: SocketAddr) -> Result<(), Failed> {
     // Not 0, and below 2^30, as libsrt's are.
     let id = (random() as u32 & 0x3fff_ffff) | 1;
     let mut induction = Handshake::new(kind::INDUCTION);
@@ -36,7 +35,7 @@ pub async fn induce(sources: &Sources, address: SocketAddr) -> Result<(), Failed
     induction.set_flow_window(SRT_WINDOW);
     induction.set_socket_id(id);
     induction.set_peer_address(address.ip());
-    exchange(sources, address, induction.bytes(), |answer| {
+    exchange(address, induction.bytes(), |answer| {
         let handshake = Handshake::read(answer).filter(|handshake| handshake.destination() == id)?;
         match handshake.kind() {
             kind::INDUCTION if handshake.version() < VERSION => {
@@ -52,13 +51,13 @@ pub async fn induce(sources: &Sources, address: SocketAddr) -> Result<(), Failed
 }
 
 /// A binding request without a name (RFC 8489 section 2): any answer to it will do, an error too.
-pub async fn bind_request(sources: &Sources, address: SocketAddr) -> Result<(), Failed> {
+pub async fn bind_request(address: SocketAddr) -> Result<(), Failed> {
     let mut request = [0; STUN_HEADER_LEN];
     request[..2].copy_from_slice(&STUN_BINDING.to_be_bytes());
     request[4..8].copy_from_slice(&STUN_COOKIE.to_be_bytes());
     request[8..16].copy_from_slice(&random().to_be_bytes());
     request[16..].copy_from_slice(&(random() as u32).to_be_bytes());
-    exchange(sources, address, &request, |answer| {
+    exchange(address, &request, |answer| {
         let kind = u16::from_be_bytes([*answer.first()?, *answer.get(1)?]);
         let is_ours = answer.len() >= STUN_HEADER_LEN && answer[4..STUN_HEADER_LEN] == request[4..];
         (is_ours && [STUN_SUCCESS, STUN_ERROR].contains(&kind)).then_some(Ok(()))
@@ -68,13 +67,12 @@ pub async fn bind_request(sources: &Sources, address: SocketAddr) -> Result<(), 
 
 /// Asks until `read` makes something of what comes back.
 async fn exchange(
-    sources: &Sources,
     address: SocketAddr,
     words: &[u8],
     read: impl Fn(&[u8]) -> Option<Result<(), Failed>>,
 ) -> Result<(), Failed> {
-    let own = sources.towards(address).map_err(failed)?;
-    let socket = UdpSocket::bind((own, 0)).await.map_err(Failed::Local)?;
+    let any: SocketAddr = if address.is_ipv4() { ([0; 4], 0).into() } else { ([0u16; 8], 0).into() };
+    let socket = UdpSocket::bind(any).await.map_err(Failed::Local)?;
     socket.connect(address).await.map_err(failed)?;
     let mut buffer = [0; DATAGRAM_BYTES_MAX];
     loop {

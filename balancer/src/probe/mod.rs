@@ -1,7 +1,8 @@
 //! Active probes of origins: asks each listener in its own protocol whether somebody is there, and tells the store.
 //!
 //! When to ask, and what an answer means, is the registry's ([`crate::registry::Probing`], [`crate::registry::Judged`]);
-//! here are the sockets. Nothing is placed, counted as a flow or spliced.
+//! here are the sockets. Nothing is placed, counted as a flow or spliced. Probes leave from the host's own address and not
+//! from `source_address`: a balancer that does not have that now must not take the origins for dead.
 
 mod datagram;
 mod stream;
@@ -9,7 +10,6 @@ mod stream;
 mod tests;
 
 use crate::registry::{Judged, ProbeFailure, ProbeMode, Probing, Transport, kind_label};
-use crate::sources::Sources;
 use crate::store::{Clock, Store};
 use crate::telemetry::Telemetry;
 use balancer_common::abi::ServiceKind;
@@ -29,7 +29,6 @@ pub struct Prober {
     pub store: Arc<Store>,
     pub telemetry: Arc<Telemetry>,
     pub clock: Clock,
-    pub sources: Sources,
 }
 
 impl Prober {
@@ -54,7 +53,7 @@ impl Prober {
     }
 
     async fn probe(&self, probing: &Probing) {
-        let asked = ask(&self.sources, probing).await;
+        let asked = ask(probing).await;
         let (result, label) = match &asked {
             Ok(()) => (Some(Ok(())), "ok"),
             Err(Failed::Origin(failure, why)) => {
@@ -91,15 +90,13 @@ enum Failed {
 }
 
 /// One probe, from the first socket to the answer.
-async fn ask(sources: &Sources, probing: &Probing) -> Result<(), Failed> {
+async fn ask(probing: &Probing) -> Result<(), Failed> {
     let asked = async {
         match (Transport::of(probing.kind), probing.mode) {
-            (Transport::Tcp, ProbeMode::Connect | ProbeMode::Off) => {
-                stream::connect(sources, probing.address).await.map(drop)
-            }
-            (Transport::Tcp, ProbeMode::Protocol) => stream::ask(sources, probing).await,
-            (Transport::Udp, _) if probing.kind == ServiceKind::Srt => datagram::induce(sources, probing.address).await,
-            (Transport::Udp, _) => datagram::bind_request(sources, probing.address).await,
+            (Transport::Tcp, ProbeMode::Connect | ProbeMode::Off) => stream::connect(probing.address).await.map(drop),
+            (Transport::Tcp, ProbeMode::Protocol) => stream::ask(probing).await,
+            (Transport::Udp, _) if probing.kind == ServiceKind::Srt => datagram::induce(probing.address).await,
+            (Transport::Udp, _) => datagram::bind_request(probing.address).await,
         }
     };
     match tokio::time::timeout(probing.timeout, asked).await {

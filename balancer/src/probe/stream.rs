@@ -5,12 +5,11 @@ use super::{Failed, failed, wrong};
 use crate::recognize::proxy_header::ProxyVersion;
 use crate::recognize::rtmp;
 use crate::registry::{Probing, StatusRange};
-use crate::sources::{Sources, outgoing};
 use balancer_common::abi::ServiceKind;
 use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 /// `HTTP/1.1 200`, without what follows.
 const STATUS_LEN: usize = 12;
@@ -18,21 +17,14 @@ const STATUS_LEN: usize = 12;
 const PROXY_V1_UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
 const PROXY_V2_LOCAL: &[u8] = b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0";
 
-pub async fn connect(sources: &Sources, address: SocketAddr) -> Result<TcpStream, Failed> {
-    let connecting = match sources.set_for(address) {
-        None => TcpStream::connect(address).await,
-        Some(_) => {
-            let socket = sources.towards(address).and_then(outgoing).map_err(Failed::Local)?;
-            TcpSocket::from_std_stream(socket.into()).connect(address).await
-        }
-    };
-    let stream = connecting.map_err(failed)?;
+pub async fn connect(address: SocketAddr) -> Result<TcpStream, Failed> {
+    let stream = TcpStream::connect(address).await.map_err(failed)?;
     stream.set_nodelay(true).map_err(Failed::Local)?;
     Ok(stream)
 }
 
-pub async fn ask(sources: &Sources, probing: &Probing) -> Result<(), Failed> {
-    let mut stream = connect(sources, probing.address).await?;
+pub async fn ask(probing: &Probing) -> Result<(), Failed> {
+    let mut stream = connect(probing.address).await?;
     let mut words = match probing.proxy_protocol {
         None => Vec::new(),
         Some(ProxyVersion::V1) => PROXY_V1_UNKNOWN.to_vec(),

@@ -76,7 +76,7 @@ async fn told(
         }
         heard
     });
-    let result = outcome(ask(&Sources::default(), &probing(address)).await);
+    let result = outcome(ask(&probing(address)).await);
     (server.await.unwrap(), result)
 }
 
@@ -127,20 +127,12 @@ async fn nobody_there_is_refused() {
     for kind in TCP {
         let (listener, address) = listen().await;
         drop(listener);
-        assert_eq!(
-            outcome(ask(&Sources::default(), &probing(kind, address, LONG)).await),
-            Some(Err(ProbeFailure::Refused)),
-            "{kind:?}"
-        );
+        assert_eq!(outcome(ask(&probing(kind, address, LONG)).await), Some(Err(ProbeFailure::Refused)), "{kind:?}");
     }
     for kind in [Srt, WebRtc] {
         let (socket, address) = bound().await;
         drop(socket);
-        assert_eq!(
-            outcome(ask(&Sources::default(), &probing(kind, address, LONG)).await),
-            Some(Err(ProbeFailure::Refused)),
-            "{kind:?}"
-        );
+        assert_eq!(outcome(ask(&probing(kind, address, LONG)).await), Some(Err(ProbeFailure::Refused)), "{kind:?}");
     }
 }
 
@@ -150,21 +142,13 @@ async fn a_process_that_hangs_accepts_and_says_nothing() {
         // Accepted by the kernel.
         let (_listener, address) = listen().await;
         let mut probing = probing(kind, address, SHORT);
-        assert_eq!(outcome(ask(&Sources::default(), &probing).await), Some(Err(ProbeFailure::Silent)), "{kind:?}");
+        assert_eq!(outcome(ask(&probing).await), Some(Err(ProbeFailure::Silent)), "{kind:?}");
         probing.mode = ProbeMode::Connect;
-        assert_eq!(
-            outcome(ask(&Sources::default(), &probing).await),
-            Some(Ok(())),
-            "{kind:?}: that is all that is asked"
-        );
+        assert_eq!(outcome(ask(&probing).await), Some(Ok(())), "{kind:?}: that is all that is asked");
     }
     for kind in [Srt, WebRtc] {
         let (_socket, address) = bound().await;
-        assert_eq!(
-            outcome(ask(&Sources::default(), &probing(kind, address, SHORT)).await),
-            Some(Err(ProbeFailure::Silent)),
-            "{kind:?}"
-        );
+        assert_eq!(outcome(ask(&probing(kind, address, SHORT)).await), Some(Err(ProbeFailure::Silent)), "{kind:?}");
     }
 }
 
@@ -202,7 +186,7 @@ async fn answered(
         }
     };
     tokio::select! {
-        result = async { outcome(ask(&Sources::default(), &probing(kind, address, timeout)).await) } => result,
+        result = async { outcome(ask(&probing(kind, address, timeout)).await) } => result,
         () = server => None,
     }
 }
