@@ -142,7 +142,9 @@ fn a_newcomer_begins_with_a_small_share() {
     // A tenth, and more if the machine took its time; never a half.
     assert!((1..=5).contains(&new) && old + new == 16, "{old} and {new}");
     std::thread::sleep(SLOW_START);
-    assert_eq!(place(&scene, 16..32), (8, 8));
+    let (old, new) = place(&scene, 16..32);
+    // Half of them. What was earned while the shares were unequal is still paid: one turn at most.
+    assert!((7..=9).contains(&new) && old + new == 16, "{old} and {new}");
 }
 
 /// A 503 that says when to come again.
