@@ -7,8 +7,8 @@ use aya_ebpf::{
 };
 use balancer_common::abi::{
     Arrival, Cluster, Control, Flow4, Flow6, FlowKey4, FlowKey6, IceKey, IceSession, Miss, NextHop, Origin, PortKey,
-    REASONS as REASONS_MAX, ReasonCount, SECRETS_LEN, Secret, Service, ServiceKey, SourcePorts, StreamName, StreamPlacement, Track,
-    capacity,
+    REASONS as REASONS_MAX, ReasonCount, SECRETS_LEN, Secret, Service, ServiceKey, SourcePorts, StreamName,
+    StreamPlacement, Track, capacity,
 };
 
 #[map]
