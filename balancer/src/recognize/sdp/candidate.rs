@@ -57,10 +57,10 @@ const LEAST: u32 = Advertised::MAX as u32;
 impl<'a> CandidateLine<'a> {
     /// `None`: it is by TCP or by a relay, or cannot be read.
     pub fn parse(value: &'a str) -> Option<Self> {
-        let mut rest = value.trim();
+        let mut rest = value.trim_ascii();
         let mut word = || {
             let (word, behind) = rest.split_once(' ').unwrap_or((rest, ""));
-            rest = behind.trim_start();
+            rest = behind.trim_ascii_start();
             Some(word).filter(|word| !word.is_empty())
         };
         let (foundation, component, transport) = (word()?, word()?.parse().ok()?, word()?);

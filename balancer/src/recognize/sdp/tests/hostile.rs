@@ -55,3 +55,12 @@ fn there_are_limits() {
     let many = Advertised::new((1..=99).map(|port| SocketAddr::from(([10, 0, 0, 1], port / 2)))).unwrap();
     assert_eq!(many.iter().count(), Advertised::MAX);
 }
+
+#[test]
+fn what_is_no_white_space_of_the_description_stays() {
+    let to = Advertised::new([SocketAddr::from(([203, 0, 113, 5], 8000))]).unwrap();
+    let text = "v=0\r\na=candidate:1 1 udp 1 10.0.0.1 1 typ host \u{b}a=end-of-candidates\r\n";
+    let once = rewrite(text, &to);
+    assert!(once.contains(" \u{b}a=end"), "{once:?}");
+    assert_eq!(rewrite(&once, &to), once);
+}
