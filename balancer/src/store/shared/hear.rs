@@ -4,7 +4,7 @@ use super::super::{State, Store};
 use super::replica::{Peer, Replica, Seen, listen_of};
 use super::{all_keys, read};
 use crate::cluster::record::{PeerRecord, RecordError};
-use crate::cluster::{Entry, Key, Kind, News, Version};
+use crate::cluster::{Entry, Key, Kind, News, ShelfError, Version};
 use crate::recognize::StreamKey;
 use balancer_common::abi::Reason;
 use std::collections::HashSet;
@@ -18,7 +18,7 @@ impl Store {
             News::Changed(entry) => self.hear_entry(entry, now),
             News::Up => info!("the store is reached"),
             News::Whole(entries) => self.hear_whole(entries, now),
-            News::Down(error) => self.hear_down(error, now),
+            News::Down(error) => self.hear_down(error),
             News::Told(what) => self.hear_told(what, now),
         }
     }
@@ -40,7 +40,7 @@ impl Store {
         self.change(|state| {
             state.with_replica(|state, replica| {
                 replica.is_up = true;
-                state.forget_absent(replica, entries, now);
+                state.forget_absent(replica, entries);
                 // Streams are on origins.
                 for kind in [Kind::Peer, Kind::Origin, Kind::Stream] {
                     for entry in entries.iter().filter(|entry| entry.key.kind == kind) {
@@ -64,7 +64,7 @@ impl Store {
         share.wake.notify_one();
     }
 
-    fn hear_down(&self, error: &crate::cluster::ShelfError, now: Duration) {
+    fn hear_down(&self, error: &ShelfError) {
         let was_up = self.change(|state| {
             let replica = state.shared.as_mut()?;
             Some(std::mem::replace(&mut replica.is_up, false))
@@ -73,7 +73,6 @@ impl Store {
         if was_up == Some(true) {
             warn!(reason = Reason::StoreDown.label(), %error, "the store is lost: what runs goes on, new streams are placed alone");
         }
-        let _ = now;
     }
 
     fn count_conflicts(&self) {
@@ -125,7 +124,7 @@ impl State {
     }
 
     /// What was there and is no more.
-    fn forget_absent(&mut self, replica: &mut Replica, entries: &[Entry], now: Duration) {
+    fn forget_absent(&mut self, replica: &mut Replica, entries: &[Entry]) {
         let there: HashSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
         let own = Key::new(Kind::Peer, replica.id.clone());
         if !there.contains(&own) {
@@ -145,7 +144,6 @@ impl State {
         for seen in replica.streams.values_mut() {
             seen.version = Version::none();
         }
-        let _ = now;
     }
 }
 
