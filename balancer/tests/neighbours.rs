@@ -16,7 +16,7 @@ const OWN: &str = "192.0.2.1";
 const FIRST: &str = "192.0.2.2";
 const SECOND: &str = "192.0.2.3";
 const FIRST6: &str = "2001:db8::2";
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 
 /// Next hops without a kernel behind them.
 struct Hops {

@@ -19,8 +19,8 @@ pub const API_PORT: u16 = 12025;
 /// Where origins have their own API.
 pub const ORIGIN_API_PORT: u16 = 1985;
 /// Loading and verifying the programs is most of it, on a busy machine.
-const START_WITHIN: Duration = Duration::from_secs(20);
-const STOP_WITHIN: Duration = Duration::from_secs(20);
+const START_WITHIN: Duration = Duration::from_secs(60);
+const STOP_WITHIN: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Debug)]
 pub struct Settings {

@@ -13,7 +13,7 @@ use balancer_lab::transfer::{End, Endpoint};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-const SOON: Duration = Duration::from_secs(20);
+const SOON: Duration = Duration::from_secs(60);
 const BOTH: [Family; 2] = [Family::V4, Family::V6];
 
 fn origin_address(dc: &DataCentre, family: Family) -> SocketAddr {

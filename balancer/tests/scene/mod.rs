@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// A limit for everything that is waited for.
-pub const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(60);
 pub const ORIGIN: u16 = 7;
 pub const GENERATION: u16 = 3;
 pub const STREAM: u32 = 5;

@@ -19,7 +19,7 @@ const STAT_PORT: u16 = 8935;
 /// Where the media server for FLV listens, for nginx alone.
 const FLV_RTMP_PORT: u16 = 19350;
 const FLV_HTTP_PORT: u16 = 18000;
-const START_WITHIN: Duration = Duration::from_secs(10);
+const START_WITHIN: Duration = Duration::from_secs(60);
 pub const RTMP_MODULE: &str = "/usr/lib/nginx/modules/ngx_rtmp_module.so";
 
 /// A static file that nginx serves at `/file.bin`, out of [`pattern`].

@@ -15,7 +15,7 @@ pub const RTSP_PORT: u16 = 8554;
 /// What the server plays; every name after it is the same picture.
 pub const RTSP_STREAMS: [&str; 3] = ["/live/s1", "/live/s2", "/live/s3"];
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/assets/rtsp_server.py");
-const START_WITHIN: Duration = Duration::from_secs(20);
+const START_WITHIN: Duration = Duration::from_secs(60);
 
 /// GStreamer's RTSP server, in both families.
 pub struct RtspOrigin {

@@ -14,7 +14,7 @@ use std::time::Duration;
 pub const SRT_PORT: u16 = 10080;
 /// What the origin wants of streams whose name begins with `secret`.
 pub const PASSPHRASE: &str = "a-word-to-pass-by";
-const START_WITHIN: Duration = Duration::from_secs(20);
+const START_WITHIN: Duration = Duration::from_secs(60);
 
 /// Beside the program that runs: cargo builds it with the tests.
 pub fn program() -> Result<PathBuf> {

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 /// Control ports; each client has the next one, so that several live on one host.
 static NEXT_PORT: AtomicU16 = AtomicU16::new(9100);
-const START_WITHIN: Duration = Duration::from_secs(20);
+const START_WITHIN: Duration = Duration::from_secs(60);
 
 pub struct RtcClient {
     netns: Netns,

@@ -37,7 +37,7 @@ use crate::store::{Clock, Store};
 use ask::Questions;
 use balancer_common::abi::{FlowKey, ServiceKind};
 use peers::Peers;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -51,6 +51,8 @@ use writer::Changes;
 const BEAT: Duration = Duration::from_secs(1);
 /// Pushes that are lost have all records read again, which says nothing of the flows'.
 const REWRITE_EVERY: Duration = Duration::from_secs(30);
+/// What could not be read or forgotten is tried again after this: there may be very much of it.
+const AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Ends of flows that others forward too, waiting to be told.
 const OVER_MAX: usize = 65_536;
 
@@ -90,8 +92,8 @@ pub struct Flows {
     read_at: Mutex<Option<Duration>>,
     /// What the host was told to ask about.
     asked_for: Mutex<Vec<Ports>>,
-    /// Balancers whose flows are to be looked through.
-    to_take: Mutex<BTreeSet<Arc<str>>>,
+    /// Balancers whose flows are to be looked through, and not before when.
+    to_take: Mutex<BTreeMap<Arc<str>, Duration>>,
     /// What an earlier process has left was looked for.
     is_restored: AtomicBool,
     taking: tokio::sync::Mutex<()>,
@@ -217,7 +219,22 @@ impl Flows {
 
     async fn take_logged(&self, id: &Arc<str>) {
         if let Err(error) = self.take(id).await {
-            warn!(peer = %id, %error, "another balancer's flows cannot be read: its clients' packets will be asked about");
+            // What was not read is nobody's: neither ended nor forgotten, if nobody comes back to it.
+            warn!(peer = %id, %error, "another balancer's flows cannot be read: tried again, and packets are asked about");
+            self.take_again(id);
+        }
+    }
+
+    /// Later, once more.
+    fn take_again(&self, id: &Arc<str>) {
+        self.to_take().insert(id.clone(), self.parts.clock.now() + AGAIN_AFTER);
+    }
+
+    /// Those whose time has come by `now`.
+    async fn take_waiting(&self, now: Duration) {
+        let due: Vec<Arc<str>> = self.to_take().extract_if(.., |_, at| *at <= now).map(|(id, _)| id).collect();
+        for id in &due {
+            self.take_logged(id).await;
         }
     }
 
@@ -237,10 +254,7 @@ impl Flows {
             if let Some(came) = came {
                 self.arrived(&came).await;
             }
-            let to_take = std::mem::take(&mut *self.to_take());
-            for id in &to_take {
-                self.take_logged(id).await;
-            }
+            self.take_waiting(self.parts.clock.now()).await;
             if is_tick {
                 self.tell_over().await;
                 self.tell_heard().await;
@@ -323,7 +337,7 @@ impl Flows {
         self.asked_for.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn to_take(&self) -> MutexGuard<'_, BTreeSet<Arc<str>>> {
+    fn to_take(&self) -> MutexGuard<'_, BTreeMap<Arc<str>, Duration>> {
         self.to_take.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

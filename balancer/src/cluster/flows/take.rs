@@ -194,7 +194,16 @@ impl Flows {
                         self.parts.counters.count(Reason::FlowGuest);
                     }
                 },
-                Err(None) => taken.left += 1,
+                Err(None) => {
+                    taken.left += 1;
+                    // Taken before, and not forgotten under the old name then.
+                    if matches!(candidate.whose, Whose::Ours)
+                        && candidate.owner != self.parts.own
+                        && self.parts.live.carried(candidate.fit.client).is_some()
+                    {
+                        ours.push(candidate);
+                    }
+                }
                 Err(Some(unfit)) => {
                     taken.refused += 1;
                     self.refuse(&unfit);
@@ -285,8 +294,9 @@ impl Flows {
         for batch in taken.chunks(BATCH_MAX) {
             let records: Vec<_> = batch.iter().map(|c| at(c, Some(c.text.clone()))).collect();
             if self.parts.shelf.put_flows(&self.parts.own, &records).await.is_err() {
-                // Two have them for a while. Ours are written when the shelf is there again.
+                // Two have them for a while. Ours are written when the shelf is there again, and only then is another's gone.
                 batch.iter().for_each(|c| self.change(c.fit.client, c.fit.origin));
+                batch.iter().filter(|c| c.owner != self.parts.own).for_each(|c| self.take_again(&c.owner));
                 continue;
             }
             // One may have ended before it was written, and its removal been too early.
@@ -308,7 +318,8 @@ impl Flows {
             self.tell_taken(&owner, &records).await;
             for batch in records.chunks(BATCH_MAX) {
                 if let Err(error) = self.parts.shelf.put_flows(&owner, batch).await {
-                    debug!(%owner, %error, "records of flows that were taken stay under the old name");
+                    debug!(%owner, %error, "records of flows that were taken stay under the old name for now");
+                    self.take_again(&owner);
                 }
             }
         }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::debug;
 
 /// Flows in one message.
@@ -55,7 +56,7 @@ impl Flows {
             && self.peers().hold(&message.from, holds)
         {
             // What it carried may be ours by now.
-            self.to_take().insert(message.from.as_str().into());
+            self.to_take().insert(message.from.as_str().into(), Duration::ZERO);
             self.bell.notify_one();
         }
         for (key, bits) in &message.heard {

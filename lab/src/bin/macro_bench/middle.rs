@@ -11,7 +11,7 @@ use balancer_lab::requirements::is_on_path;
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
-const START_WITHIN: Duration = Duration::from_secs(10);
+const START_WITHIN: Duration = Duration::from_secs(60);
 
 pub enum Middle {
     Nothing,

@@ -250,6 +250,11 @@ impl Lb {
         self.flows.set_peers(&peers).await;
     }
 
+    /// Whose flows are to be looked through.
+    fn to_take(&self) -> Vec<Arc<str>> {
+        self.flows.to_take().keys().cloned().collect()
+    }
+
     fn count(&self, reason: Reason) -> u64 {
         self.counters.get(reason)
     }

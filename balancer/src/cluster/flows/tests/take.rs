@@ -2,11 +2,11 @@
 
 use super::super::Taken;
 use super::{Kernel, Lb, VIP, ip, records};
-use crate::cluster::fake::Fake;
+use crate::cluster::fake::{Fake, Trouble};
 use crate::live::{HEARD_FIN_TO_ORIGIN, HEARD_TO_CLIENT};
 use balancer_common::abi::{FlowKey, Reason};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Both halves of a flow, but for what every host finds for itself.
 fn halves(kernel: &Kernel, client: FlowKey) -> Vec<(FlowKey, balancer_common::abi::Splice)> {
@@ -58,6 +58,27 @@ async fn while_its_owner_lives_a_flow_is_a_guest_and_its_owner_hears_of_it() {
 }
 
 #[tokio::test]
+async fn what_cannot_be_read_is_read_again() {
+    let fake = Fake::new();
+    let (a, b) = (Lb::new(&fake, "a").await, Lb::new(&fake, "b").await);
+    a.carry_many(150);
+    a.write_all().await;
+    b.meet(&[&a]).await;
+    fake.trouble(Trouble::Slow);
+    b.flows.peer_lost("a").await;
+    assert_eq!((b.live.all_carried().len(), b.to_take()), (0, vec!["a".into()]));
+    // They are taken, but cannot be forgotten under the old name.
+    fake.trouble(Trouble::ReadOnly);
+    b.flows.take_waiting(Duration::MAX).await;
+    assert_eq!((b.live.all_carried().len(), b.to_take()), (150, vec!["a".into()]));
+    fake.trouble(Trouble::None);
+    b.flows.take_waiting(Duration::MAX).await;
+    b.write_all().await;
+    assert_eq!((b.live.all_carried().len(), b.to_take(), b.count(Reason::FlowTaken)), (150, vec![], 150));
+    assert_eq!((records(&fake, "a").await.len(), records(&fake, "b").await.len()), (0, 150));
+}
+
+#[tokio::test]
 async fn what_balancers_say_reaches_those_who_are_known_only() {
     let fake = Fake::new();
     let (a, b) = (Lb::new(&fake, "a").await, Lb::new(&fake, "b").await);
@@ -98,8 +119,7 @@ async fn an_address_that_moved_takes_its_flows_along() {
     assert!(b.live.is_guest(key));
     a.kernel.elsewhere.lock().unwrap().insert(ip(VIP));
     assert!(b.flows.told(r#"{"about":"flows","from":"a","holds":[]}"#));
-    let to_take: Vec<Arc<str>> = b.flows.to_take().iter().cloned().collect();
-    assert_eq!(to_take, [Arc::<str>::from("a")]);
+    assert_eq!(b.to_take(), [Arc::<str>::from("a")]);
     b.flows.take(&"a".into()).await.unwrap();
     assert!(b.live.carried(key).is_some(), "a lives, but its address is here");
     a.meet(&[&b]).await;
