@@ -16,6 +16,7 @@ use crate::config::{Settings, XdpMode};
 use crate::counters::Counters;
 use crate::live::Live;
 use crate::offload::{self, Offload, Ways};
+use crate::placement::Sharing;
 use crate::proxy::Proxy;
 use crate::readiness::Readiness;
 use crate::reconcile::Reconciler;
@@ -117,6 +118,7 @@ fn assemble(
     let store = Store::new(
         StoreSettings {
             policy: settings.policy,
+            sharing: Sharing { copies: settings.copies, second_publisher: settings.second_publisher },
             origin_ttl: settings.origin_ttl,
             default_origin: settings.default_origin.clone(),
             admission: networks,

@@ -50,6 +50,7 @@ impl Lb {
         let networks = ["192.0.2.0/24", "2001:db8:2::/64"].map(|n| n.parse().unwrap()).to_vec();
         let settings = StoreSettings {
             policy: balancer::config::Policy::LeastLoad,
+            sharing: Default::default(),
             origin_ttl: SOON,
             default_origin: None,
             admission: Admission { networks, own: vec![] },

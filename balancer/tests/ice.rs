@@ -121,6 +121,7 @@ impl<'a> Rig<'a> {
             role: Role::Publish,
             protocol: Protocol::Webrtc,
             vip: self.vip.ip(),
+            client: ([198, 51, 100, 7], 40000).into(),
             exclude: &[],
         };
         store.place(&request, now).await.unwrap()

@@ -210,8 +210,16 @@ reasons! {
     PlacedElsewhere = 116, Placement, "elsewhere";
     /// The store was not reached: placed by rendezvous hashing, as every balancer would.
     PlacedAlone = 117, Placement, "alone";
+    /// A viewer was sent to a copy of the stream: another origin, or an edge, that has it too.
+    PlacedCopy = 118, Placement, "copy";
+    /// The stream is published already, and `second_publisher` says that the second one is refused.
+    PublisherRefused = 119, Placement, "publisher_refused";
+    /// A second publisher has taken the stream over, as `second_publisher` says: the first one was reset.
+    PublisherReplaced = 120, Placement, "publisher_replaced";
     /// A stream's publisher has died: its viewers were moved to the backup's origin.
     BackupTakesOver = 121, Placement, "backup";
+    /// An edge fetches a stream: it was sent to the stream's own origin.
+    PlacedPull = 122, Placement, "pull";
 
     /// Spliced before the trigger was sent on: no byte of media passed user space.
     SplicedArmed = 128, Splice, "armed";

@@ -146,7 +146,7 @@ pub async fn delete_stream(
 }
 
 /// `vhost/app/stream`, its slashes percent-encoded or not; `app/stream` is in the default vhost.
-fn stream_key(text: &str) -> Result<StreamKey, ApiError> {
+pub(super) fn stream_key(text: &str) -> Result<StreamKey, ApiError> {
     let key = text.parse().or_else(|error| match text.split('/').count() {
         2 => StreamKey::from_path("", text),
         _ => Err(error),

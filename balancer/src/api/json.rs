@@ -104,6 +104,10 @@ pub struct Stream<'a> {
     key: String,
     /// `null`: its origin has died and nobody has asked for it since.
     origin: Option<&'a str>,
+    /// Origins and edges that have it too.
+    copies: Vec<&'a str>,
+    /// Where a second publisher waits.
+    backup: Option<&'a str>,
     /// Somebody publishes it, through us or at the origin itself.
     publisher: bool,
     /// The origin says so by hooks.
@@ -119,6 +123,8 @@ impl<'a> Stream<'a> {
         Self {
             key: s.key.to_string(),
             origin: s.origin.as_deref(),
+            copies: s.copies.iter().map(|id| &**id).collect(),
+            backup: s.backup.as_deref(),
             publisher: s.publisher,
             claimed: s.claimed,
             players: s.players,

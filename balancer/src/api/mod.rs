@@ -5,6 +5,7 @@
 //! JSON whatever their Content-Type. Who may ask what: [`access`].
 
 pub mod access;
+mod copies;
 mod drains;
 mod error;
 mod fields;
@@ -89,7 +90,7 @@ fn router(api: Arc<Api>) -> Router {
         .route("/api/v1/drain", post(drains::drain_self))
         .route("/api/v1/undrain", post(drains::undrain_self))
         .route("/api/v1/streams", get(handlers::streams))
-        .route("/api/v1/streams/{*key}", get(handlers::stream).delete(handlers::delete_stream))
+        .route("/api/v1/streams/{*key}", get(handlers::stream).put(copies::put).delete(handlers::delete_stream))
         .route("/api/v1/flows", get(handlers::flows))
         .route("/metrics", get(handlers::metrics))
         .route("/healthz", get(handlers::healthz))

@@ -65,6 +65,18 @@ pub enum Policy {
     RoundRobin,
 }
 
+/// What becomes of a publisher whose stream has one already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SecondPublisher {
+    /// The stream's origin decides.
+    #[default]
+    Origin,
+    Refuse,
+    Replace,
+    /// It waits on another origin.
+    Backup,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
     Text,
@@ -176,6 +188,9 @@ pub struct Settings {
     pub probe: ProbeSettings,
     /// How long the share of an origin that is new, or back, grows.
     pub slow_start: Duration,
+    /// Origins that one stream's viewers may be on.
+    pub copies: usize,
+    pub second_publisher: SecondPublisher,
     /// Asked before a stream is placed.
     pub auth_hook: Option<HttpUrl>,
     pub auth_timeout: Duration,

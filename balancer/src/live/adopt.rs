@@ -39,7 +39,7 @@ impl Live {
                 }
                 Some(record) => {
                     let port = ports.adopt(record.source, record.origin_address);
-                    self.store.flow_opened(super::ticket(&record));
+                    self.store.flow_adopted(super::ticket(&record), self.now());
                     let service = crate::placement::service_of(record.protocol);
                     self.store.learn_endpoint(record.origin, service, record.origin_address);
                     let mut state = self.state();

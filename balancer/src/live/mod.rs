@@ -12,7 +12,7 @@ mod several;
 mod spliced;
 mod taken;
 
-use crate::flow::{FlowId, FlowRecord, FlowState, FlowTable, Path, Protocol};
+use crate::flow::{FlowId, FlowRecord, FlowState, FlowTable, Path, Protocol, Role};
 use crate::offload::Offload;
 use crate::placement::Sampler;
 use crate::registry::FlowTicket;
@@ -114,6 +114,9 @@ impl Live {
 
     fn closed(&self, record: Option<FlowRecord>) {
         if let Some(record) = record {
+            if record.role == Role::Play && record.to_client.bytes < MEDIA_BYTES_MIN {
+                self.store.left_unfed(ticket(&record), self.now());
+            }
             self.store.flow_closed(ticket(&record), self.now());
         }
     }
@@ -227,6 +230,9 @@ impl Live {
         }
     }
 }
+
+/// Who got less than this has seen no picture: it is the protocol's own words.
+const MEDIA_BYTES_MIN: u64 = 4096;
 
 /// The keys of a flow of UDP that entered the kernel by itself, not as a channel of a session.
 fn take_datagrams(state: &mut State, id: FlowId, record: &FlowRecord) -> Option<(FlowKey, FlowKey)> {

@@ -1,15 +1,17 @@
-//! The rules of placement. One stream has one origin; a publisher decides which; a viewer of an unknown stream gets a
-//! short lease that the publisher may move; what is dead, draining or excluded gets nothing new.
+//! The rules of placement. One stream has one origin of its own; a publisher decides which; a viewer of an unknown stream
+//! gets a short lease that the publisher may move; what is dead, draining or excluded gets nothing new. An edge that
+//! fetches a stream is sent to an origin, never to an edge: media would go round in a loop.
 
+use super::available::{available, offers, takes_new};
 use super::choose::{Candidate, RoundRobin, least_load, rendezvous};
 use super::load::STREAM_COST;
-use crate::config::Policy;
+use super::second::{Second, second};
+use super::spread::expected;
+use crate::config::{Policy, SecondPublisher};
 use crate::flow::{Protocol, Role};
 use crate::recognize::StreamKey;
 use crate::recognize::proxy_header::ProxyVersion;
-use crate::registry::{
-    FlowTicket, Mapping, Origin, OriginRole, Registry, Source, Stream, Streams, StreamsFull, Transport,
-};
+use crate::registry::{FlowTicket, Mapping, Origin, Registry, Stream, Streams, StreamsFull, Transport};
 use balancer_common::abi::{Reason, ServiceKind};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -23,6 +25,7 @@ pub struct PlaceRequest<'a> {
     /// Where the client arrived: an endpoint of the same address family is preferred, since only such flows can be
     /// spliced.
     pub vip: IpAddr,
+    pub client: SocketAddr,
     /// Origins that have failed this client already.
     pub exclude: &'a [u16],
 }
@@ -59,6 +62,8 @@ pub enum PlaceError {
     NoEndpoint { origin: Arc<str> },
     #[error("the stream is on origin {origin:?}, which does not answer")]
     Unreachable { origin: Arc<str> },
+    #[error("the stream is being published already, and second_publisher turns others away")]
+    Published,
     #[error(transparent)]
     StreamsFull(#[from] StreamsFull),
 }
@@ -73,6 +78,7 @@ impl PlaceError {
         match self {
             Self::AtCapacity => Reason::AtCapacity,
             Self::StreamsFull(_) => Reason::LimitStreams,
+            Self::Published => Reason::PublisherRefused,
             Self::NoOrigin | Self::NoEndpoint { .. } | Self::Unreachable { .. } => Reason::NoOrigin,
         }
     }
@@ -97,10 +103,26 @@ pub const fn service_of(protocol: Protocol) -> ServiceKind {
     }
 }
 
+/// How a stream is shared between several of a kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sharing {
+    /// Origins that its viewers may be on.
+    pub copies: usize,
+    pub second_publisher: SecondPublisher,
+}
+
+impl Default for Sharing {
+    fn default() -> Self {
+        Self { copies: 1, second_publisher: SecondPublisher::Origin }
+    }
+}
+
 #[derive(Debug)]
 pub struct Placer {
-    policy: Policy,
+    pub(super) policy: Policy,
+    pub(super) sharing: Sharing,
     round_robin: RoundRobin,
+    pub(super) viewers_in_turn: RoundRobin,
 }
 
 /// What becomes of a stream that has an origin.
@@ -111,8 +133,12 @@ pub(super) enum Known {
 }
 
 impl Placer {
-    pub fn new(policy: Policy) -> Self {
-        Self { policy, round_robin: RoundRobin::default() }
+    pub fn new(policy: Policy, sharing: Sharing) -> Self {
+        Self { policy, sharing, round_robin: RoundRobin::default(), viewers_in_turn: RoundRobin::default() }
+    }
+
+    pub fn sharing(&self) -> Sharing {
+        self.sharing
     }
 
     /// The policy from now on; answers the one until now.
@@ -128,8 +154,11 @@ impl Placer {
         now: Duration,
     ) -> Result<Placement, PlaceError> {
         let service = entrance_of(request.protocol);
+        let client = request.client.ip().to_canonical();
+        let fetches = request.role == Role::Play && registry.is_edge_at(client);
         let known = streams.get(request.key).and_then(|s| Some((s, s.mapping?)));
-        let known = known.filter(|(_, m)| registry.is_current(m.placed_on()));
+        let known =
+            known.filter(|(_, m)| registry.is_current(m.placed_on()) && !(fetches && registry.is_edge(m.origin)));
         let twin = twin(streams, request).filter(|(origin, _)| {
             let excluded = request.exclude.contains(origin);
             !excluded && registry.get(*origin).is_some_and(|o| offers(o, service) && !o.health.is_dead())
@@ -139,17 +168,37 @@ impl Placer {
         if let Some((stream, mapping)) = known
             && let Some(origin) = registry.get(mapping.origin)
         {
-            match keep(stream, mapping, origin, (request.role, service), request.exclude, now) {
+            let kept = keep(stream, mapping, origin, (request.role, service), request.exclude, now);
+            let index = stream.index;
+            let is_viewer = request.role == Role::Play && !fetches && mapping.confirmed && stream.is_published();
+            let home = matches!(kept, Known::Stay);
+            let spread = if is_viewer {
+                self.spread(registry, streams, request, (stream, mapping, home), service, now)
+            } else {
+                None
+            };
+            if let Some(chosen) = spread {
+                return share(registry, streams, request, (index, mapping, chosen), service, now);
+            }
+            match kept {
                 Known::Stay => {
-                    let index = stream.index;
+                    let mut reason = if fetches { Reason::PlacedPull } else { Reason::PlacedSticky };
+                    if request.role == Role::Publish {
+                        match second(stream, self.sharing.second_publisher, client) {
+                            Second::Joins => {}
+                            Second::Refused => return Err(PlaceError::Published),
+                            Second::BacksUp => {
+                                return self.back_up(registry, streams, request, (index, mapping), service, now);
+                            }
+                            Second::Replaces => {
+                                streams.replace_publishers(index, mapping.placed_on(), now);
+                                reason = Reason::PublisherReplaced;
+                            }
+                        }
+                        streams.publishes(index, Some(client), now);
+                    }
                     streams.renew(index, now);
-                    return finish(
-                        registry,
-                        (service, request.vip),
-                        (mapping.origin, index),
-                        Reason::PlacedSticky,
-                        now,
-                    );
+                    return finish(registry, (service, request.vip), (mapping.origin, index), reason, now);
                 }
                 Known::Fail(error) => return Err(error),
                 Known::Anew => waiting = (stream.players() > 0).then_some(mapping.origin),
@@ -161,6 +210,7 @@ impl Placer {
         };
         let reason = match (by_policy, request.role) {
             (Reason::PlacedDefault, _) => Reason::PlacedDefault,
+            _ if fetches => Reason::PlacedPull,
             _ if !request.exclude.is_empty() => Reason::PlacedRetry,
             (_, Role::Play) => Reason::PlacedViewer,
             (by_policy, Role::Publish) => by_policy,
@@ -168,11 +218,14 @@ impl Placer {
         let generation = registry.generation(origin) as u16;
         let mapping = Mapping { origin, generation, confirmed: request.role == Role::Publish };
         let stream = streams.assign(request.key, mapping, now)?;
+        if request.role == Role::Publish {
+            streams.publishes(stream, Some(client), now);
+        }
         registry.attempted(origin, service, now);
         finish(registry, (service, request.vip), (origin, stream), reason, now)
     }
 
-    fn choose(
+    pub(super) fn choose(
         &mut self,
         registry: &Registry,
         streams: &Streams,
@@ -182,6 +235,14 @@ impl Placer {
         now: Duration,
     ) -> Result<(u16, Reason), PlaceError> {
         let mut available = available(registry, streams, (request.role, service), request.exclude, now);
+        if request.role == Role::Play {
+            if registry.is_edge_at(request.client.ip().to_canonical()) {
+                available.only(|index| !registry.is_edge(index));
+            }
+            available.prefer(|index| !registry.is_edge(index));
+            let stream = streams.get(request.key);
+            available.prefer(|index| stream.is_some_and(|s| s.told_copies().any(|(copy, _)| copy == index)));
+        }
         available
             .prefer(|index| registry.get(index).is_some_and(|origin| offers(origin, service_of(request.protocol))));
         let key = request.key.to_string();
@@ -199,74 +260,24 @@ impl Placer {
     }
 }
 
-/// The origins that could take something new.
-pub(super) struct Available<'a> {
-    candidates: Vec<Candidate<'a>>,
-    /// The default origin, for when there is no other.
-    fallback: Option<u16>,
-    /// Some were left out because they carry as much as they may.
-    full: bool,
-}
-
-pub(super) fn available<'a>(
-    registry: &'a Registry,
-    streams: &Streams,
-    (role, service): (Role, ServiceKind),
-    exclude: &[u16],
+/// A viewer of a stream that several carry.
+fn share(
+    registry: &mut Registry,
+    streams: &mut Streams,
+    request: &PlaceRequest<'_>,
+    (index, mapping, chosen): (u32, Mapping, u16),
+    service: ServiceKind,
     now: Duration,
-) -> Available<'a> {
-    let mut available = Available { candidates: Vec::new(), fallback: None, full: false };
-    let mut held = Vec::new();
-    for (index, origin) in registry.live() {
-        if exclude.contains(&index) || !takes_new(origin, role, service, now) {
-            continue;
-        }
-        if origin.source == Source::Default {
-            available.fallback = Some(index);
-            continue;
-        }
-        let flows = registry.flows(index);
-        if at_capacity(origin, flows, streams.on(index)) {
-            available.full = true;
-            continue;
-        }
-        let share = origin.health.share_percent(registry.slow_start(), now);
-        let cost = origin.load.cost(flows).saturating_add(origin.others.cost(origin.others_flows));
-        let weight = origin.weight;
-        let candidate = Candidate { index, id: &origin.id, weight, share: weight * share, cost };
-        if origin.health.held_until().is_some() {
-            held.push(candidate);
-        } else {
-            available.candidates.push(candidate);
-        }
+) -> Result<Placement, PlaceError> {
+    let bits = streams.by_index(index).map_or(STREAM_COST, expected);
+    registry.expects(chosen, service, bits, now);
+    let is_home = chosen == mapping.origin;
+    if !is_home {
+        streams.fetches(index, (chosen, registry.generation(chosen) as u16), now);
     }
-    // Better one that dies often than nobody.
-    if available.candidates.is_empty() && available.fallback.is_none() {
-        available.candidates = held;
-    }
-    available
-}
-
-impl Available<'_> {
-    /// Of several, those that are known for it.
-    fn prefer(&mut self, is_known: impl Fn(u16) -> bool) {
-        if self.candidates.iter().any(|candidate| is_known(candidate.index)) {
-            self.candidates.retain(|candidate| is_known(candidate.index));
-        }
-    }
-
-    pub fn pick(
-        &self,
-        choose: impl FnOnce(&[Candidate<'_>]) -> Option<u16>,
-        reason: Reason,
-    ) -> Result<(u16, Reason), PlaceError> {
-        match (choose(&self.candidates), self.fallback) {
-            (Some(index), _) => Ok((index, reason)),
-            (None, Some(index)) => Ok((index, Reason::PlacedDefault)),
-            (None, None) if self.full => Err(PlaceError::AtCapacity),
-            (None, None) => Err(PlaceError::NoOrigin),
-        }
-    }
+    streams.renew(index, now);
+    let reason = if is_home { Reason::PlacedSticky } else { Reason::PlacedCopy };
+    finish(registry, (service, request.vip), (chosen, index), reason, now)
 }
 
 /// Where a viewer's stream is by the word of an origin that knows no such vhost: there, it is the default one's. The
@@ -316,26 +327,6 @@ pub(super) fn keep(
             if stays { Known::Stay } else { Known::Anew }
         }
     }
-}
-
-fn offers(origin: &Origin, service: ServiceKind) -> bool {
-    let has = |kind| !origin.endpoints.get(kind).is_empty();
-    has(service) && (service != ServiceKind::WebRtc || has(ServiceKind::Api))
-}
-
-fn takes_new(origin: &Origin, role: Role, service: ServiceKind, now: Duration) -> bool {
-    offers(origin, service)
-        && origin.draining.is_none()
-        && origin.health.available(service, now)
-        && (role == Role::Play || origin.role == OriginRole::Origin)
-}
-
-fn at_capacity(origin: &Origin, flows: u32, streams: u32) -> bool {
-    let rate = origin.load.rate;
-    let bits = rate.bits_per_second_in.saturating_add(rate.bits_per_second_out).saturating_add(origin.load.pending);
-    origin.capacity.bits_per_second.is_some_and(|max| bits >= max)
-        || origin.capacity.flows.is_some_and(|max| flows >= max)
-        || origin.capacity.streams.is_some_and(|max| streams >= max)
 }
 
 pub(super) fn finish(

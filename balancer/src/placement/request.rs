@@ -1,8 +1,9 @@
 //! Where one HTTP request goes. It may name a stream in several ways, or none; and unlike a connection it leaves no
 //! trace: a scan of made-up paths must not fill the table of streams.
 
+use super::available::available;
 use super::choose::rendezvous;
-use super::place::{Known, PlaceError, Placement, available, finish, keep};
+use super::place::{Known, PlaceError, Placement, finish, keep};
 use crate::flow::Role;
 use crate::recognize::StreamKey;
 use crate::registry::{Mapping, Registry, STREAMS_MAX, Stream, Streams};
@@ -20,6 +21,7 @@ pub struct RequestPlace<'a> {
     pub service: ServiceKind,
     /// Where the client arrived: an endpoint of the same address family is preferred.
     pub vip: IpAddr,
+    pub client: IpAddr,
     /// Origins that have failed this request already.
     pub exclude: &'a [u16],
 }
@@ -57,7 +59,11 @@ pub fn place_request(
             Known::Anew => {}
         }
     }
-    let available = available(registry, streams, (Role::Play, request.service), request.exclude, now);
+    let mut available = available(registry, streams, (Role::Play, request.service), request.exclude, now);
+    // An edge that asks must not be sent to an edge, which might ask again.
+    if registry.is_edge_at(request.client.to_canonical()) {
+        available.only(|index| !registry.is_edge(index));
+    }
     // A playlist and its segments have the first of their keys in common, and so they find each other.
     let name = request.keys.first().map_or_else(|| request.path.to_owned(), ToString::to_string);
     let (origin, reason) = available.pick(|candidates| rendezvous(&name, candidates), Reason::PlacedViewer)?;
@@ -75,7 +81,7 @@ pub fn place_on(
 ) -> Result<RequestPlaced, PlaceError> {
     let found = registry.index_of(id).filter(|index| registry.get(*index).is_some_and(|o| !o.health.is_dead()));
     let index = found.ok_or_else(|| PlaceError::Unreachable { origin: id.into() })?;
-    let stream = key.and_then(|key| streams.get(key)).filter(|s| s.mapping.is_some_and(|m| m.origin == index));
+    let stream = key.and_then(|key| streams.get(key)).filter(|s| s.is_on(index));
     let placement = finish(registry, on, (index, stream.map_or(0, |stream| stream.index)), Reason::PlacedSticky, now)?;
     Ok(RequestPlaced { placement, stream: stream.map(|stream| stream.key.clone()) })
 }

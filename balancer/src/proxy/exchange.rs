@@ -196,11 +196,12 @@ impl<'a> Exchange<'a> {
 
     async fn place(&self, path: &str, way: &Way<'_>, exclude: &[u16]) -> Result<RequestPlaced, Failure> {
         let (store, now, vip) = (&self.proxy.store, self.proxy.clock.now(), self.client.via.vip.ip());
-        let meaning = |keys, service| RequestPlace { keys, path, service, vip, exclude };
+        let client = self.client.via.client;
+        let meaning = |keys, service| RequestPlace { keys, path, service, vip, client: client.ip(), exclude };
         Ok(match *way {
             Way::Meaning(subject, service) => store.place_request(&meaning(&subject.keys, service), now).await?,
             Way::Stream { key, role } => {
-                let request = PlaceRequest { key, role, protocol: Protocol::Webrtc, vip, exclude };
+                let request = PlaceRequest { key, role, protocol: Protocol::Webrtc, vip, client, exclude };
                 RequestPlaced { placement: store.place(&request, now).await?, stream: Some(key.clone()) }
             }
             Way::Origin { id, key } => match store.place_on((id, key), (ServiceKind::Api, vip), now).await {

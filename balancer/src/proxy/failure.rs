@@ -34,6 +34,7 @@ impl Failure {
         match self {
             Self::Denied => StatusCode::FORBIDDEN,
             Self::Ambiguous | Self::NoStream => StatusCode::BAD_REQUEST,
+            Self::NoOrigin(PlaceError::Published) => StatusCode::CONFLICT,
             Self::NoRtc => StatusCode::NOT_IMPLEMENTED,
             Self::Unusable(_) | Self::Session(RtcError::Ufrag) => StatusCode::BAD_GATEWAY,
             Self::NoOrigin(_) | Self::Session(_) | Self::Origin(OriginError::Busy | OriginError::Local(_)) => {

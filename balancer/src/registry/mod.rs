@@ -1,6 +1,7 @@
 //! Origins with leases, and which stream is on which of them: the desired state. Pure; time is an argument.
 
 mod admission;
+mod attempts;
 mod endpoint;
 mod health;
 mod origin;

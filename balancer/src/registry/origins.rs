@@ -8,7 +8,7 @@ use super::probes::Care;
 use super::registration::{Name, OriginSpec, SrsRegistration};
 use super::slots::{DesiredOrigin, ORIGINS_MAX, Slots};
 use crate::config::DefaultOrigin;
-use crate::placement::{Load, STREAM_COST};
+use crate::placement::Load;
 use balancer_common::abi::ServiceKind;
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -298,21 +298,6 @@ impl Registry {
         let revived = origin.health.succeeded(kind);
         self.slots.changed |= revived;
         revived
-    }
-
-    /// A placement sends a connection there.
-    pub fn attempted(&mut self, index: u16, kind: ServiceKind, now: Duration) {
-        if let Some(origin) = self.slots.get_mut(index) {
-            origin.health.attempted(kind, now);
-            origin.load.pending = origin.load.pending.saturating_add(STREAM_COST);
-        }
-    }
-
-    /// A request goes there, which is no stream's load. Of an origin that has failed, only one such finds out more.
-    pub fn retrying(&mut self, index: u16, kind: ServiceKind, now: Duration) {
-        if let Some(origin) = self.slots.get_mut(index) {
-            origin.health.attempted(kind, now);
-        }
     }
 
     pub fn flow_opened(&mut self, index: u16) {

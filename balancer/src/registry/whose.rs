@@ -2,7 +2,7 @@
 
 use super::origin::Origin;
 use super::origins::Registry;
-use super::registration::Name;
+use super::registration::{Name, OriginRole};
 use balancer_common::abi::ServiceKind;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -56,6 +56,15 @@ impl Registry {
             [(index, _)] => Ok(*index),
             several => Err(NotWhose::Several { peer, ids: several.iter().map(|(_, o)| o.id.clone()).collect() }),
         }
+    }
+
+    pub fn is_edge(&self, index: u16) -> bool {
+        self.get(index).is_some_and(|origin| origin.role == OriginRole::Edge)
+    }
+
+    /// Whether who calls from there is, most likely, an edge that fetches.
+    pub fn is_edge_at(&self, ip: IpAddr) -> bool {
+        self.live().any(|(_, origin)| origin.role == OriginRole::Edge && is_at(origin, ip))
     }
 
     /// Whether the publisher that an origin tells of is another origin, which hands its stream on.

@@ -32,6 +32,7 @@ impl World {
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
         let settings = StoreSettings {
             policy: Policy::LeastLoad,
+            sharing: Default::default(),
             origin_ttl: Duration::from_secs(30),
             default_origin: None,
             admission: Admission { networks: vec!["127.0.0.0/8".parse().unwrap()], own: vec![] },
@@ -55,7 +56,14 @@ impl World {
     async fn place(&self, stream: &str) -> Placement {
         let key = Arc::new(format!("__defaultVhost__/live/{stream}").parse().unwrap());
         let vip = "127.0.0.1".parse().unwrap();
-        let request = PlaceRequest { key: &key, role: Role::Publish, protocol: Protocol::Webrtc, vip, exclude: &[] };
+        let request = PlaceRequest {
+            key: &key,
+            role: Role::Publish,
+            protocol: Protocol::Webrtc,
+            vip,
+            client: ([198, 51, 100, 7], 40000).into(),
+            exclude: &[],
+        };
         self.store.place(&request, self.clock.now()).await.unwrap()
     }
 

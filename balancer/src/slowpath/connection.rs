@@ -10,7 +10,7 @@ use crate::auth::Question;
 use crate::flow::FlowState;
 use crate::flow::life::{Input, State, Step};
 use crate::goodbye::say_goodbye;
-use crate::placement::PlaceRequest;
+use crate::placement::{PlaceError, PlaceRequest};
 use balancer_common::abi::Reason;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -137,6 +137,7 @@ impl Connection {
             match self.place_now().await {
                 // Who is full now is full in a second; to keep clients waiting would be one more load.
                 Input::Unplaceable if self.refusal == Refusal::Overload => return Input::Unplaceable,
+                Input::Unplaceable if self.refusal == Refusal::Taken => return Input::Unplaceable,
                 Input::Unplaceable if Instant::now() < patience => self.excluded.clear(),
                 input => return input,
             }
@@ -151,6 +152,7 @@ impl Connection {
             role: wish.role,
             protocol: wish.protocol,
             vip: self.client.own.ip(),
+            client: self.visitor.client(),
             exclude: &self.excluded,
         };
         match self.ctx.store.place(&request, self.ctx.now()).await {
@@ -159,12 +161,20 @@ impl Connection {
                     client = %self.visitor.client(), stream = ?wish.key, origin = %placement.origin_id,
                     reason = placement.reason.label(), "placed"
                 );
+                if placement.reason == Reason::PublisherReplaced {
+                    // The first one is gone before the origin hears of the second.
+                    self.ctx.reconciler.run();
+                }
                 self.origin = Some(OriginLeg::placed(placement));
                 Input::Placed
             }
             Err(error) => {
                 info!(client = %self.visitor.client(), stream = ?wish.key, %error, "no origin");
-                self.refusal = if error.is_overload() { Refusal::Overload } else { Refusal::NoOrigin };
+                self.refusal = match &error {
+                    PlaceError::Published => Refusal::Taken,
+                    error if error.is_overload() => Refusal::Overload,
+                    _ => Refusal::NoOrigin,
+                };
                 Input::Unplaceable
             }
         }

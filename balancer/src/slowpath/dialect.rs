@@ -66,6 +66,8 @@ pub enum Refusal {
     Denied,
     /// What it named is no stream.
     BadName,
+    /// Somebody publishes it already.
+    Taken,
     /// It reached a limit.
     Limit,
     /// It does not speak the protocol.

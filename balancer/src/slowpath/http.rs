@@ -217,6 +217,7 @@ impl Http {
             Refusal::Overload => (503, "every origin has reached its capacity"),
             Refusal::OriginFailed => (502, "the stream's origin did not answer"),
             Refusal::Denied => (403, "this stream is not for you"),
+            Refusal::Taken => (409, "the stream is being published already"),
             Refusal::Limit => (408, "the request took too long"),
             Refusal::BadName | Refusal::Refused => (400, "the path names no stream"),
         };

@@ -112,6 +112,7 @@ fn report(c: &Connection, origin: &OriginLeg, error: &ConnectError) {
         // It lives, and did not like this client: that must not cost the others their origin.
         ConnectError::Closed(_) | ConnectError::Protocol(..) | ConnectError::Slow(_) => {
             c.ctx.store.connect_succeeded(&origin.placement);
+            c.ctx.store.copy_failed(&origin.placement, c.ctx.now());
             return;
         }
         ConnectError::NoPort(_) => return c.ctx.counters.count(Reason::LimitSourcePorts),

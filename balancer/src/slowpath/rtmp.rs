@@ -40,6 +40,7 @@ impl Rtmp {
             Refusal::NoOrigin | Refusal::OriginFailed => rtmp::Refusal::NoOrigin,
             Refusal::Overload => rtmp::Refusal::Overload,
             Refusal::BadName => rtmp::Refusal::BadName,
+            Refusal::Taken => rtmp::Refusal::Taken,
             Refusal::Limit => rtmp::Refusal::Limit,
             Refusal::Denied | Refusal::Refused => rtmp::Refusal::Refused,
         });

@@ -27,6 +27,8 @@ pub enum Told {
     Claimed(Claimed),
     /// Another origin hands its stream on, or an edge has fetched it: the stream stays where it is published.
     HandedOn,
+    /// It is published on another origin as well, which may be: this one is a copy.
+    Copy,
     /// The last publisher has left.
     Released,
     /// Nothing that was known.
@@ -41,6 +43,7 @@ impl Told {
             Self::Claimed(Claimed::Known) => "known",
             Self::Claimed(Claimed::Elsewhere) => "elsewhere",
             Self::HandedOn => "handed_on",
+            Self::Copy => "copy",
             Self::Released => "released",
             Self::Nothing => "nothing",
         }
@@ -67,10 +70,26 @@ impl Store {
         let result = self.change(|state| {
             let (origin, id) = state.whose(caller)?;
             let is_edge = state.registry.get(origin).is_some_and(|o| o.role == OriginRole::Edge);
+            let placed_on = (origin, state.registry.generation(origin) as u16);
             if is_edge || publication.from.is_some_and(|from| state.registry.is_another(origin, from)) {
+                let about = (&publication.client, false);
+                if !is_edge && !state.streams.tell_copy(&publication.dialled, placed_on, about, now) {
+                    state.streams.tell_copy(&publication.own, placed_on, about, now);
+                }
                 return Ok((id, Told::HandedOn));
             }
-            let placed_on = (origin, state.registry.generation(origin) as u16);
+            let copies = state.placer.sharing().copies;
+            for name in [&publication.dialled, &publication.own] {
+                let Some(stream) = state.streams.get(name) else { continue };
+                // Its publisher waits there: through us, so that it needs no claim.
+                if stream.backup().is_some_and(|backup| backup.placed_on == placed_on) {
+                    return Ok((id, Told::Claimed(Claimed::Known)));
+                }
+                let mirrors = copies > 1 && stream.is_taken();
+                if mirrors && state.streams.tell_copy(name, placed_on, (&publication.client, true), now) {
+                    return Ok((id, Told::Copy));
+                }
+            }
             let key = state.name_of(publication, origin);
             let claimed = state.streams.claim(key, placed_on, &publication.client, again, now)?;
             Ok((id, Told::Claimed(claimed)))
@@ -96,7 +115,8 @@ impl Store {
             let (origin, id) = state.whose(caller)?;
             let Publication { dialled, own, client, .. } = publication;
             let names = [dialled, own];
-            let released = names.iter().filter(|key| state.streams.unclaim(key, origin, client, now)).count();
+            let mut released = names.iter().filter(|key| state.streams.unclaim(key, origin, client, now)).count();
+            released += names.iter().filter(|key| state.streams.untell_copy(key, origin, client)).count();
             Ok((id, if released > 0 { Told::Released } else { Told::Nothing }))
         })
     }

@@ -6,6 +6,7 @@
 
 mod claims;
 mod clock;
+mod copies;
 mod flows;
 mod probes;
 pub mod shared;
@@ -15,13 +16,14 @@ mod view;
 
 pub use claims::{Publication, TellError, Told};
 pub use clock::Clock;
+pub use copies::CopiesError;
 pub use view::{OriginView, StreamView};
 
 use crate::config::{DefaultOrigin, Policy};
 use crate::counters::Counters;
 use crate::placement::{
-    LEASED_MAX, Loads, PlaceError, PlaceRequest, Placement, Placer, RequestPlace, RequestPlaced, lease_stream, meant,
-    place_on, place_request,
+    LEASED_MAX, Loads, PlaceError, PlaceRequest, Placement, Placer, RequestPlace, RequestPlaced, Sharing, lease_stream,
+    meant, place_on, place_request,
 };
 use crate::recognize::StreamKey;
 use crate::registry::{
@@ -36,6 +38,7 @@ use tokio::sync::watch;
 
 pub struct StoreSettings {
     pub policy: Policy,
+    pub sharing: Sharing,
     pub origin_ttl: Duration,
     pub default_origin: Option<DefaultOrigin>,
     pub admission: Admission,
@@ -74,12 +77,12 @@ pub struct Changes {
 impl Store {
     /// Before anything is served or registered, adopt what an earlier process has left.
     pub fn new(settings: StoreSettings, counters: Arc<Counters>) -> Result<Self, RegisterError> {
-        let StoreSettings { policy, origin_ttl, default_origin, admission } = settings;
+        let StoreSettings { policy, sharing, origin_ttl, default_origin, admission } = settings;
         let registry = Registry::new(admission, origin_ttl, default_origin.as_ref())?;
         let state = State {
             registry,
             streams: Streams::default(),
-            placer: Placer::new(policy),
+            placer: Placer::new(policy, sharing),
             shared: None,
             conflicts: Vec::new(),
             others: shared::OthersLoads::default(),

@@ -13,6 +13,7 @@ fn store() -> (Store, Arc<Counters>) {
     let counters = Arc::new(Counters::default());
     let settings = StoreSettings {
         policy: Policy::LeastLoad,
+        sharing: Default::default(),
         origin_ttl: s(30),
         default_origin: None,
         admission: Admission { networks: vec!["10.0.0.0/8".parse().unwrap()], own: vec![] },
@@ -42,7 +43,14 @@ fn key(stream: &str) -> Arc<StreamKey> {
 async fn publish(store: &Store, stream: &str, now: Duration) -> Placement {
     let k = key(stream);
     let vip = [192, 0, 2, 10].into();
-    let request = PlaceRequest { key: &k, role: Role::Publish, protocol: Protocol::Rtmp, vip, exclude: &[] };
+    let request = PlaceRequest {
+        key: &k,
+        role: Role::Publish,
+        protocol: Protocol::Rtmp,
+        vip,
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[],
+    };
     let placement = store.place(&request, now).await.unwrap();
     store.flow_opened(placement.ticket(Role::Publish, Protocol::Rtmp));
     placement
@@ -97,7 +105,14 @@ async fn every_failed_placement_is_counted() {
     let (store, counters) = store();
     let k = key("a");
     let vip = [192, 0, 2, 10].into();
-    let request = PlaceRequest { key: &k, role: Role::Play, protocol: Protocol::Rtmp, vip, exclude: &[] };
+    let request = PlaceRequest {
+        key: &k,
+        role: Role::Play,
+        protocol: Protocol::Rtmp,
+        vip,
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[],
+    };
     assert_eq!(store.place(&request, s(0)).await, Err(PlaceError::NoOrigin));
     assert_eq!((counters.get(Reason::NoOrigin), store.stream_count()), (1, 0));
 }

@@ -49,6 +49,10 @@ pub struct StreamView {
     pub index: u32,
     /// `None`: its origin has died and nobody has asked for it since.
     pub origin: Option<Arc<str>>,
+    /// Ids of origins and edges that have it too.
+    pub copies: Vec<Arc<str>>,
+    /// Where a second publisher waits.
+    pub backup: Option<Arc<str>>,
     pub publisher: bool,
     /// Its origin says by hooks that it is published there.
     pub claimed: bool,
@@ -90,10 +94,16 @@ impl State {
 
     pub(super) fn stream_view(&self, stream: &Stream) -> StreamView {
         let origin = stream.mapping.and_then(|m| self.registry.get(m.origin));
+        let id = |placed_on: (u16, u16)| {
+            let current = self.registry.is_current(placed_on);
+            self.registry.get(placed_on.0).filter(|_| current).map(|o| o.id.clone())
+        };
         StreamView {
             key: stream.key.clone(),
             index: stream.index,
             origin: origin.map(|o| o.id.clone()),
+            copies: stream.copies().filter_map(id).collect(),
+            backup: stream.backup().and_then(|backup| id(backup.placed_on)),
             publisher: stream.is_published(),
             claimed: stream.is_claimed(),
             players: stream.players(),

@@ -54,6 +54,7 @@ async fn telemetry() -> Telemetry {
     counters.count(Reason::LimitFlows);
     let settings = StoreSettings {
         policy: Policy::LeastLoad,
+        sharing: Default::default(),
         origin_ttl: Duration::from_secs(30),
         default_origin: None,
         admission: Admission { networks: vec!["10.0.0.0/8".parse().unwrap()], own: vec![] },

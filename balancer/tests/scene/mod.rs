@@ -108,6 +108,7 @@ impl Scene {
         };
         let settings = StoreSettings {
             policy: Policy::LeastLoad,
+            sharing: Default::default(),
             origin_ttl: SOON,
             default_origin: None,
             admission: Admission { networks: ORIGIN_NETWORKS.map(|n| n.parse().unwrap()).to_vec(), own: vec![] },

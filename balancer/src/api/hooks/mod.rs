@@ -96,7 +96,7 @@ fn report(api: &Api, peer: IpAddr, publication: &Publication, told: Result<(Arc<
                     tracing::info!(%peer, %origin, ?stream, "published at the origin itself");
                 }
                 Told::Released => tracing::info!(%peer, %origin, ?stream, "no longer published at the origin"),
-                Told::Claimed(_) | Told::HandedOn | Told::Nothing => {
+                Told::Claimed(_) | Told::HandedOn | Told::Copy | Told::Nothing => {
                     tracing::debug!(%peer, %origin, ?stream, told = told.label(), "hook");
                 }
             }

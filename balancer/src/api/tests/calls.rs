@@ -9,7 +9,14 @@ use serde_json::json;
 async fn publish(server: &Server, stream: &str) -> crate::placement::Placement {
     let k = key(stream);
     let vip = "192.0.2.10".parse().unwrap();
-    let request = PlaceRequest { key: &k, role: Role::Publish, protocol: Protocol::Rtmp, vip, exclude: &[] };
+    let request = PlaceRequest {
+        key: &k,
+        role: Role::Publish,
+        protocol: Protocol::Rtmp,
+        vip,
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[],
+    };
     let placement = server.store.place(&request, Duration::ZERO).await.unwrap();
     server.store.connect_succeeded(&placement);
     server.store.flow_opened(placement.ticket(Role::Publish, Protocol::Rtmp));
@@ -134,7 +141,8 @@ async fn streams_are_found_by_their_key_however_it_is_written() {
     server.ask("POST", "/api/v1/srs/register", BEAT).await;
     publish(&server, "live/a b").await;
     let expected = json!({
-        "key": "__defaultVhost__/live/a b", "origin": "origin2", "publisher": true, "claimed": false, "players": 0,
+        "key": "__defaultVhost__/live/a b", "origin": "origin2", "copies": [], "backup": null, "publisher": true,
+        "claimed": false, "players": 0,
         "protocols": ["rtmp"], "bits_per_second_in": 0, "bits_per_second_out": 0,
     });
     assert_eq!(server.get("/api/v1/streams").await, (200, json!({"streams": [expected]})));

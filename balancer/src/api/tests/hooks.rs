@@ -34,7 +34,14 @@ fn srs(action: &str, stream: &str) -> String {
 
 async fn place(server: &Server, stream: &str, role: Role) -> Placement {
     let (k, vip) = (key(stream), "192.0.2.10".parse().unwrap());
-    let request = PlaceRequest { key: &k, role, protocol: Protocol::Rtmp, vip, exclude: &[] };
+    let request = PlaceRequest {
+        key: &k,
+        role,
+        protocol: Protocol::Rtmp,
+        vip,
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[],
+    };
     server.store.place(&request, Duration::ZERO).await.unwrap()
 }
 
@@ -89,7 +96,14 @@ async fn what_came_through_the_vip_keeps_its_name() {
     let server = Server::usual().await;
     server.ask("POST", "/api/v1/srs/register", BEAT).await;
     let (k, vip) = (Arc::new("a.b.com/live/cam".parse().unwrap()), "192.0.2.10".parse().unwrap());
-    let request = PlaceRequest { key: &k, role: Role::Publish, protocol: Protocol::Rtmp, vip, exclude: &[] };
+    let request = PlaceRequest {
+        key: &k,
+        role: Role::Publish,
+        protocol: Protocol::Rtmp,
+        vip,
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[],
+    };
     server.store.place(&request, Duration::ZERO).await.unwrap();
     let hook = srs("on_publish", "cam").replace("10.0.0.1", "a.b.com");
     assert_eq!(server.ask("POST", SRS, &hook).await.0, 200);

@@ -73,6 +73,7 @@ impl Server {
         let counters = Arc::new(Counters::default());
         let store = StoreSettings {
             policy: Policy::LeastLoad,
+            sharing: Default::default(),
             origin_ttl: Duration::from_secs(30),
             default_origin: None,
             admission: Admission {

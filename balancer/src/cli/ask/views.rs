@@ -78,6 +78,7 @@ pub static VIEWS: &[View] = &[
         columns: &[
             column("STREAM", "/key", Form::Text),
             column("ORIGIN", "/origin", Form::Text),
+            column("COPIES", "/copies", Form::Joined),
             column("PUBLISHER", "/publisher", Form::Text),
             column("PLAYERS", "/players", Form::Count),
             column("PROTOCOLS", "/protocols", Form::Joined),

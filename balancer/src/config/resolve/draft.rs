@@ -64,6 +64,8 @@ impl Draft {
                 policy: Policy::RoundRobin,
                 probe: ProbeSettings::default(),
                 slow_start: Duration::ZERO,
+                copies: 0,
+                second_publisher: SecondPublisher::Origin,
                 auth_hook: None,
                 auth_timeout: Duration::ZERO,
                 auth_failure: AuthFailure::Allow,

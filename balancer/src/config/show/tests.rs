@@ -134,6 +134,8 @@ prop_compose! {
         Settings {
             xdp_mode: [XdpMode::Auto, XdpMode::Native, XdpMode::Generic, XdpMode::Off][modes.0],
             policy: [Policy::LeastLoad, Policy::Rendezvous, Policy::RoundRobin][modes.1],
+            copies: modes.0 + 1,
+            second_publisher: [SecondPublisher::Origin, SecondPublisher::Refuse, SecondPublisher::Backup][modes.1],
             log_format: if modes.2 { LogFormat::Json } else { LogFormat::Text },
             pin_path: pin_path.into(),
             source_ports: ports.0.min(ports.1)..=ports.0.max(ports.1),

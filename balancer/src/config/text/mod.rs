@@ -7,7 +7,7 @@ pub use quantity::{BYTES, COUNT, DURATION};
 
 use super::problem::Fault;
 use super::store_url::RedisUrl;
-use super::{AuthFailure, Candidate, HttpUrl, Listen, LogFormat, Policy, Secret, StoreKind, XdpMode};
+use super::{AuthFailure, Candidate, HttpUrl, Listen, LogFormat, Policy, SecondPublisher, Secret, StoreKind, XdpMode};
 use crate::registry::{ProbeMode, StatusRange};
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -23,6 +23,7 @@ pub struct Codec<T> {
 pub const XDP_MODES: &[&str] = &["auto", "native", "generic", "off"];
 pub const POLICIES: &[&str] = &["least-load", "rendezvous", "round-robin"];
 pub const PROBE_MODES: &[&str] = &["off", "connect", "protocol"];
+pub const SECOND_PUBLISHERS: &[&str] = &["origin", "refuse", "replace", "backup"];
 pub const AUTH_FAILURES: &[&str] = &["deny", "allow"];
 pub const LOG_FORMATS: &[&str] = &["text", "json"];
 pub const SWITCHES: &[&str] = &["on", "off"];
@@ -195,6 +196,14 @@ pub const XDP_MODE: Codec<XdpMode> = Codec {
 pub const POLICY: Codec<Policy> = Codec {
     parse: |s| choose(s, POLICIES, &[Policy::LeastLoad, Policy::Rendezvous, Policy::RoundRobin]),
     show: |p| POLICIES[*p as usize].into(),
+};
+
+pub const SECOND_PUBLISHER: Codec<SecondPublisher> = Codec {
+    parse: |s| {
+        use SecondPublisher::{Backup, Origin, Refuse, Replace};
+        choose(s, SECOND_PUBLISHERS, &[Origin, Refuse, Replace, Backup])
+    },
+    show: |p| SECOND_PUBLISHERS[*p as usize].into(),
 };
 
 pub const LOG_FORMAT: Codec<LogFormat> = Codec {

@@ -51,7 +51,14 @@ fn a_stream_of_an_origin_without_vhosts_is_found_by_any_name() {
     let named = Arc::new(StreamKey::new("a.b.com", "live", "cam").unwrap());
     let vip = super::VIP;
     let play = |w: &mut World, exclude: &[u16]| {
-        let request = PlaceRequest { key: &named, role: Role::Play, protocol: Protocol::Rtmp, vip, exclude };
+        let request = PlaceRequest {
+            key: &named,
+            role: Role::Play,
+            protocol: Protocol::Rtmp,
+            vip,
+            client: ([198, 51, 100, 7], 40000).into(),
+            exclude,
+        };
         w.placer.place(&mut w.registry, &mut w.streams, &request, w.now)
     };
     let early = play(&mut w, &[]).unwrap();
@@ -62,7 +69,14 @@ fn a_stream_of_an_origin_without_vhosts_is_found_by_any_name() {
     assert_eq!(play(&mut w, &[]).unwrap().reason, Reason::PlacedSticky);
     assert_ne!(play(&mut w, &[home]).unwrap().origin, home);
     // Its own publisher is stronger.
-    let request = PlaceRequest { key: &named, role: Role::Publish, protocol: Protocol::Rtmp, vip, exclude: &[home] };
+    let request = PlaceRequest {
+        key: &named,
+        role: Role::Publish,
+        protocol: Protocol::Rtmp,
+        vip,
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[home],
+    };
     let published = w.placer.place(&mut w.registry, &mut w.streams, &request, w.now).unwrap();
     w.open(&published, Role::Publish);
     assert_eq!(play(&mut w, &[]).unwrap().origin, published.origin);

@@ -1,6 +1,7 @@
 //! The rules of placement, over a registry and streams as the store holds them.
 
 mod claims;
+mod copies;
 mod properties;
 mod rates;
 mod requests;
@@ -37,7 +38,8 @@ impl World {
     pub fn new(policy: Policy, origins: u16) -> Self {
         let admission = Admission { networks: vec!["0.0.0.0/0".parse().unwrap()], own: vec![] };
         let registry = Registry::new(admission, s(3600), None).unwrap();
-        let mut world = Self { registry, streams: Streams::default(), placer: Placer::new(policy), now: s(1) };
+        let mut world =
+            Self { registry, streams: Streams::default(), placer: Placer::new(policy, Sharing::default()), now: s(1) };
         for n in 1..=origins {
             world.origin(n, OriginSpec::default());
         }
@@ -66,7 +68,14 @@ impl World {
         protocol: Protocol,
         exclude: &[u16],
     ) -> Result<Placement, PlaceError> {
-        let request = PlaceRequest { key: &key(stream), role, protocol, vip: VIP, exclude };
+        let request = PlaceRequest {
+            key: &key(stream),
+            role,
+            protocol,
+            vip: VIP,
+            client: ([198, 51, 100, 7], 40000).into(),
+            exclude,
+        };
         self.placer.place(&mut self.registry, &mut self.streams, &request, self.now)
     }
 

@@ -25,7 +25,7 @@ impl World {
         path: &str,
         exclude: &[u16],
     ) -> Result<RequestPlaced, PlaceError> {
-        let request = RequestPlace { keys, path, service, vip: VIP, exclude };
+        let request = RequestPlace { keys, path, service, vip: VIP, client: VIP, exclude };
         place_request(&mut self.registry, &mut self.streams, &request, self.now)
     }
 }

@@ -209,7 +209,14 @@ fn an_endpoint_of_the_vips_family_is_preferred() {
     let k = key("a");
     for vip in ["192.0.2.10", "2001:db8::10"] {
         let vip: IpAddr = vip.parse().unwrap();
-        let request = PlaceRequest { key: &k, role: Role::Publish, protocol: Protocol::Rtmp, vip, exclude: &[] };
+        let request = PlaceRequest {
+            key: &k,
+            role: Role::Publish,
+            protocol: Protocol::Rtmp,
+            vip,
+            client: ([198, 51, 100, 7], 40000).into(),
+            exclude: &[],
+        };
         let placed = w.placer.place(&mut w.registry, &mut w.streams, &request, s(0)).unwrap();
         assert_eq!(placed.endpoint.is_ipv4(), vip.is_ipv4());
     }

@@ -32,7 +32,8 @@ impl Guarded {
     async fn publish(&self, key: &str) {
         let key = Arc::new(format!("__defaultVhost__/{key}").parse::<StreamKey>().unwrap());
         let (role, protocol, vip) = (Role::Publish, Protocol::Flv, [127, 0, 0, 1].into());
-        let request = PlaceRequest { key: &key, role, protocol, vip, exclude: &[] };
+        let request =
+            PlaceRequest { key: &key, role, protocol, vip, client: ([198, 51, 100, 7], 40000).into(), exclude: &[] };
         self.world.proxy.store.place(&request, self.world.proxy.clock.now()).await.unwrap();
     }
 

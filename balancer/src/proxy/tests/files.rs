@@ -100,6 +100,7 @@ async fn a_path_of_a_known_stream_is_its_origins() {
         role: crate::flow::Role::Publish,
         protocol: crate::flow::Protocol::Flv,
         vip: [127, 0, 0, 1].into(),
+        client: ([127, 0, 0, 1], 40000).into(),
         exclude: &[],
     };
     world.proxy.store.place(&request, world.proxy.clock.now()).await.unwrap();

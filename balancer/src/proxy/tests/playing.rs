@@ -26,7 +26,14 @@ async fn get(client: &mut DuplexStream, path: &str) -> String {
 async fn publish(world: &World, key: &str) -> u16 {
     let key = Arc::new(key.parse::<StreamKey>().unwrap());
     let vip = [127, 0, 0, 1].into();
-    let request = PlaceRequest { key: &key, role: Role::Publish, protocol: Protocol::Flv, vip, exclude: &[] };
+    let request = PlaceRequest {
+        key: &key,
+        role: Role::Publish,
+        protocol: Protocol::Flv,
+        vip,
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[],
+    };
     world.proxy.store.place(&request, world.proxy.clock.now()).await.unwrap().origin
 }
 

@@ -41,6 +41,7 @@ impl World {
         let (clock, counters) = (Clock::start(), Arc::new(Counters::default()));
         let store = StoreSettings {
             policy: Policy::LeastLoad,
+            sharing: Default::default(),
             origin_ttl: Duration::from_secs(30),
             default_origin: None,
             admission: Admission { networks: vec!["127.0.0.0/8".parse().unwrap()], own: vec![] },

@@ -25,6 +25,8 @@ pub enum Refusal {
     UnknownApp,
     /// The name is no stream's name.
     BadName,
+    /// Somebody publishes it already.
+    Taken,
     /// Not allowed to.
     Refused,
     /// A limit of this balancer is reached.
@@ -38,6 +40,7 @@ impl Refusal {
             Self::Overload => "every origin has reached its capacity, try again later",
             Self::UnknownApp => "the app is not served here",
             Self::BadName => "the stream name is not valid",
+            Self::Taken => "the stream is being published already",
             Self::Refused => "refused",
             Self::Limit => "too many streams",
         }
@@ -48,16 +51,20 @@ impl Refusal {
     fn stream_code(self, role: Role) -> &'static str {
         match (self, role) {
             (Self::NoOrigin | Self::Overload | Self::Limit, Role::Publish) => "NetStream.Failed",
-            (Self::UnknownApp | Self::BadName | Self::Refused, Role::Publish) => "NetStream.Publish.BadName",
+            (Self::UnknownApp | Self::BadName | Self::Taken | Self::Refused, Role::Publish) => {
+                "NetStream.Publish.BadName"
+            }
             (Self::Refused | Self::Overload | Self::Limit, Role::Play) => "NetStream.Play.Failed",
-            (Self::NoOrigin | Self::UnknownApp | Self::BadName, Role::Play) => "NetStream.Play.StreamNotFound",
+            (Self::NoOrigin | Self::UnknownApp | Self::BadName | Self::Taken, Role::Play) => {
+                "NetStream.Play.StreamNotFound"
+            }
         }
     }
 
     fn connection_code(self) -> &'static str {
         match self {
             Self::UnknownApp => "NetConnection.Connect.InvalidApp",
-            Self::NoOrigin | Self::Overload | Self::BadName | Self::Refused | Self::Limit => {
+            Self::NoOrigin | Self::Overload | Self::BadName | Self::Taken | Self::Refused | Self::Limit => {
                 "NetConnection.Connect.Rejected"
             }
         }

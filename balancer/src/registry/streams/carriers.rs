@@ -248,6 +248,10 @@ impl Streams {
     pub fn left_unfed(&mut self, ticket: FlowTicket, now: Duration) {
         let placed_on = (ticket.origin, ticket.generation);
         let Some(stream) = self.slot_mut(ticket.stream).filter(|s| s.is_fed()) else { return };
+        // Others get it there: this one did not wait for it.
+        if stream.group(placed_on).and_then(|g| g.unfed(Role::Play)).is_some_and(|unfed| unfed < SILENT_SAME) {
+            return;
+        }
         let Some(carrier) = stream.carriers.iter_mut().find(|c| c.placed_on == placed_on) else { return };
         carrier.left_unfed += 1;
         if carrier.left_unfed >= LEFT_UNFED_MAX {

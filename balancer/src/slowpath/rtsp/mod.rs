@@ -54,7 +54,7 @@ impl Rtsp {
             (Refusal::NoOrigin, _) => rtsp::Refusal::NoOrigin,
             (Refusal::Overload, _) => rtsp::Refusal::Overload,
             (Refusal::OriginFailed, _) => rtsp::Refusal::OriginFailed,
-            (Refusal::Denied, _) => rtsp::Refusal::Denied,
+            (Refusal::Denied | Refusal::Taken, _) => rtsp::Refusal::Denied,
             (Refusal::Limit, _) => rtsp::Refusal::TooSlow,
             (Refusal::BadName | Refusal::Refused, _) => rtsp::Refusal::Error(RtspError::NotRtsp),
         });

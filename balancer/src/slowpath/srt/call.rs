@@ -162,17 +162,22 @@ impl Call {
                 role: self.asked.role,
                 protocol: Protocol::Srt,
                 vip: self.pending.listener.address.ip(),
+                client: self.client(),
                 exclude: &self.excluded,
             };
             let error = match self.ctx().store.place(&request, self.ctx().now()).await {
                 Ok(placement) => {
                     let (origin, reason) = (&placement.origin_id, placement.reason.label());
                     info!(client = %self.client(), stream = ?self.key, %origin, reason, "placed");
+                    if placement.reason == Reason::PublisherReplaced {
+                        // The first one is gone before the origin hears of the second.
+                        self.ctx().reconciler.run();
+                    }
                     return Ok(placement);
                 }
                 Err(error) => error,
             };
-            if error.is_overload() || self.began.elapsed() >= SECOND_CHANCE {
+            if error == PlaceError::Published || error.is_overload() || self.began.elapsed() >= SECOND_CHANCE {
                 info!(client = %self.client(), stream = ?self.key, %error, "no origin");
                 return Err(self.without_origin(&error));
             }
@@ -185,6 +190,7 @@ impl Call {
         match error {
             error if error.is_overload() => Refusal::Overload,
             PlaceError::Unreachable { .. } => Refusal::OriginFailed,
+            PlaceError::Published => Refusal::Taken,
             _ => Refusal::NoOrigin,
         }
     }
@@ -285,6 +291,7 @@ impl Call {
             // It lives.
             ApproachError::Unfit(..) => {
                 ctx.store.connect_succeeded(placement);
+                ctx.store.copy_failed(placement, ctx.now());
                 None
             }
             ApproachError::Late(_) | ApproachError::Dial(_) => None,

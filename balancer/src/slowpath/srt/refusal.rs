@@ -14,6 +14,8 @@ pub enum Refusal {
     BadMode,
     /// The hook said no.
     Denied,
+    /// Somebody publishes it already.
+    Taken,
     /// Nobody serves it, now.
     NoOrigin,
     /// Those that do have failed it.
@@ -29,6 +31,7 @@ impl Refusal {
             Self::BadName => reject::BAD_REQUEST,
             Self::BadMode => reject::BAD_MODE,
             Self::Denied => reject::FORBIDDEN,
+            Self::Taken => reject::CONFLICT,
             Self::NoOrigin => reject::NOT_FOUND,
             Self::OriginFailed => reject::GATEWAY,
             Self::Overload => reject::OVERLOAD,

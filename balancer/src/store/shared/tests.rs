@@ -43,6 +43,7 @@ impl Balancer {
         let counters = Arc::new(Counters::default());
         let settings = StoreSettings {
             policy: Policy::LeastLoad,
+            sharing: Default::default(),
             origin_ttl: s(30),
             default_origin: None,
             admission: Admission { networks: vec!["10.0.0.0/8".parse().unwrap()], own: vec![] },
@@ -73,7 +74,14 @@ impl Balancer {
     async fn place(&self, stream: &str, role: Role, now: Duration) -> Result<Placement, crate::placement::PlaceError> {
         let k = key(stream);
         let vip = [192, 0, 2, 10].into();
-        let request = PlaceRequest { key: &k, role, protocol: Protocol::Rtmp, vip, exclude: &[] };
+        let request = PlaceRequest {
+            key: &k,
+            role,
+            protocol: Protocol::Rtmp,
+            vip,
+            client: ([198, 51, 100, 7], 40000).into(),
+            exclude: &[],
+        };
         self.store.place(&request, now).await
     }
 

@@ -127,6 +127,7 @@ impl Lb {
         let counters = Arc::new(Counters::default());
         let settings = StoreSettings {
             policy: Policy::LeastLoad,
+            sharing: Default::default(),
             origin_ttl: Duration::from_secs(30),
             default_origin: None,
             admission: Admission { networks: vec!["10.1.0.0/16".parse().unwrap()], own: vec![] },

@@ -79,6 +79,29 @@ pub const ROWS: &[Setting] = &[
         ..ORIGINS
     },
     Setting {
+        name: "copies",
+        value: "COUNT",
+        default: "1",
+        within: Some(("1", "64")),
+        help: "How many origins the viewers of one published stream are spread over.\n\
+               Its own is one of them; others count that say that they have it: by hooks, because a publisher or another \
+               origin brings it there, or by PUT /api/v1/streams/{key}/copies. Edges serve beside them, uncounted.",
+        access: measured!(settings.copies, COUNT),
+        ..ORIGINS
+    },
+    Setting {
+        name: "second_publisher",
+        value: "WHAT",
+        default: "origin",
+        choices: SECOND_PUBLISHERS,
+        help: "What becomes of a publisher whose stream is being published.\n\
+               origin: it is sent to the same origin, which decides. refuse: it is turned away, unless the first has sent \
+               nothing for 5 s (2 s from the same address): then that one is dead. replace: the first is reset. backup: \
+               it waits on another origin; when the first dies, viewers move there.",
+        access: one!(settings.second_publisher, SECOND_PUBLISHER),
+        ..ORIGINS
+    },
+    Setting {
         name: "auth_hook",
         value: "URL",
         unset: "everybody may publish and play",
