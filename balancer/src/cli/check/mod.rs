@@ -8,6 +8,7 @@ mod hook;
 mod interfaces;
 mod network;
 mod origins;
+mod store;
 mod system;
 mod tls;
 
@@ -70,6 +71,7 @@ fn findings(inputs: &Inputs) -> Findings {
     network::judge(settings, &resolved.sources, &inputs.host, is_running, &mut findings);
     tls::look_and_judge(settings, &mut findings);
     hook::look_and_judge(settings, &mut findings);
+    store::look_and_judge(settings, &mut findings);
     origins::judge(settings, &client, is_running, &mut findings);
     findings
 }

@@ -12,6 +12,8 @@ mod shared;
 mod text;
 mod trouble;
 
+pub use trouble::remedy;
+
 use super::{Entry, FlowAt, FlowPage, FoundFlow, Key, News, Put, Shelf, ShelfError, ShelfFuture, Version};
 use crate::config::Settings;
 use crate::config::StoreKind;
