@@ -25,7 +25,7 @@ pub struct Arguments {
 }
 
 /// Finds what a careless change of a parser breaks; the long hunts are for `cargo xtask fuzz`.
-const FUZZ_SECONDS: u64 = 15;
+const FUZZ_SECONDS: u64 = 8;
 
 pub struct Plan {
     pub fuzz_seconds: u64,
