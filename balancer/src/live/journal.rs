@@ -3,8 +3,11 @@
 use super::Live;
 use super::spliced::Spliced;
 use crate::flow::{FlowRecord, Path};
-use balancer_common::abi::{FlowKey, PROTO_UDP};
+use crate::offload::Offload;
+use balancer_common::abi::{FlowKey, PROTO_TCP, PROTO_UDP};
 use std::sync::Arc;
+use std::time::Duration;
+use tracing::debug;
 
 pub trait Journal: Send + Sync {
     /// The flow of these two ingress keys, the client's and the origin's, has come or gone: what has become of it is
@@ -28,7 +31,24 @@ pub struct Carried {
     pub origin: FlowKey,
 }
 
+/// As long as a peer that is told of the end may take to answer.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
+
 impl Live {
+    /// A flow leaves the kernel. What its peers say when they are made to ask is the stack's to answer, also where the
+    /// kernel asks about flows that it does not know: a silent peer answers once, and that packet would be dropped, or
+    /// the flow found again, whose record is still there.
+    pub(super) fn take_out(&self, offload: &Offload, (client, origin): (FlowKey, FlowKey), tell: bool) {
+        if tell && client.proto() == PROTO_TCP && self.journal.get().is_some() {
+            for key in [client, origin] {
+                if let Err(error) = offload.nobodys(key, ANSWERED_WITHIN) {
+                    debug!(%error, "the end of a flow may not be heard by its peers");
+                }
+            }
+        }
+        offload.remove(client, origin);
+    }
+
     /// Once, at the start.
     pub fn set_journal(&self, journal: Arc<dyn Journal>) {
         // A second one would be a mistake of the caller's; the first stays.

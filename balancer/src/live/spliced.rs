@@ -224,7 +224,7 @@ impl Live {
         let (tell, is_guest) = (tell && entry.guest.is_none(), entry.guest.is_some());
         let tags = self.tags(client, entry.origin);
         if let Some(offload) = &self.offload {
-            offload.remove(client, entry.origin);
+            self.take_out(offload, (client, entry.origin), tell);
         }
         if let Some(record) = &record {
             debug!(client = %record.client, origin = %record.origin_id, why, "flow over");
