@@ -121,9 +121,12 @@ pub struct StreamRecord {
     pub confirmed: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publisher: Option<PublisherRecord>,
-    /// Origins and edges that hand the stream on to further viewers.
+    /// Publishers whose flows began before that are to be reset: another one has come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaced_ms: Option<u64>,
+    /// Origins that have the stream too, in the order of who says so. Edges are known as such, and need no word.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub copies: Vec<String>,
+    pub also_on: Vec<AlsoOnRecord>,
     /// Ids of the balancers that carry flows of it.
     pub carriers: Vec<String>,
     /// Without a carrier, it is gone then.
@@ -140,6 +143,26 @@ pub struct PublisherRecord {
     /// It publishes at the origin directly.
     #[serde(default)]
     pub claimed: bool,
+    /// Where it comes from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+    /// It has sent nothing since then, which is longer than any encoder waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quiet_since_ms: Option<u64>,
+    #[serde(flatten)]
+    pub unknown: Unknown,
+}
+
+/// One more origin of a stream.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AlsoOnRecord {
+    pub origin: String,
+    pub epoch: u64,
+    /// The balancer that says so: nobody else takes it back while that one lives.
+    pub at: String,
+    /// A second publisher waits there, through that balancer.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub backup: bool,
     #[serde(flatten)]
     pub unknown: Unknown,
 }
@@ -234,8 +257,22 @@ mod tests {
             origin: "o1".into(),
             epoch: 3,
             confirmed: true,
-            publisher: Some(PublisherRecord { at: "lb1".into(), since_ms: 5, claimed: false, unknown: Map::new() }),
-            copies: Vec::new(),
+            publisher: Some(PublisherRecord {
+                at: "lb1".into(),
+                since_ms: 5,
+                claimed: false,
+                from: None,
+                quiet_since_ms: None,
+                unknown: Map::new(),
+            }),
+            replaced_ms: None,
+            also_on: vec![AlsoOnRecord {
+                origin: "o2".into(),
+                epoch: 4,
+                at: "lb2".into(),
+                backup: true,
+                unknown: Map::new(),
+            }],
             carriers: vec!["lb1".into()],
             until_ms: 9,
             unknown: Map::new(),
@@ -247,6 +284,7 @@ mod tests {
         let mut newer: Value = serde_json::from_str(&stream().text()).unwrap();
         newer["colour"] = "green".into();
         newer["publisher"]["mood"] = 7.into();
+        newer["also_on"][0]["taste"] = "sweet".into();
         let mut read = StreamRecord::read(&newer.to_string()).unwrap();
         read.epoch = 4;
         let written: Value = serde_json::from_str(&read.text()).unwrap();

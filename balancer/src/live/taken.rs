@@ -73,7 +73,7 @@ impl Live {
         state.spliced.insert(client, Box::new(entry));
         drop(state);
         if guest_of.is_none() {
-            self.store.flow_opened(ticket);
+            self.store.flow_taken(ticket, now);
         }
         true
     }
@@ -92,7 +92,7 @@ impl Live {
         let ticket = state.table.get(id).map(super::ticket);
         drop(state);
         if let Some(ticket) = ticket {
-            self.store.flow_opened(ticket);
+            self.store.flow_taken(ticket, self.now());
         }
         true
     }

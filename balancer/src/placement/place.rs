@@ -119,8 +119,9 @@ impl Default for Sharing {
 
 #[derive(Debug)]
 pub struct Placer {
-    pub(super) policy: Policy,
+    policy: Policy,
     pub(super) sharing: Sharing,
+    alone: bool,
     round_robin: RoundRobin,
     pub(super) viewers_in_turn: RoundRobin,
 }
@@ -134,16 +135,30 @@ pub(super) enum Known {
 
 impl Placer {
     pub fn new(policy: Policy, sharing: Sharing) -> Self {
-        Self { policy, sharing, round_robin: RoundRobin::default(), viewers_in_turn: RoundRobin::default() }
+        let (round_robin, viewers_in_turn) = Default::default();
+        Self { policy, sharing, alone: false, round_robin, viewers_in_turn }
     }
 
     pub fn sharing(&self) -> Sharing {
         self.sharing
     }
 
-    /// The policy from now on; answers the one until now.
-    pub fn set_policy(&mut self, policy: Policy) -> Policy {
-        std::mem::replace(&mut self.policy, policy)
+    /// Whether other balancers cannot be heard: streams go where any of them would send them, and what they have said of
+    /// publishers may be over.
+    pub fn set_alone(&mut self, alone: bool) {
+        self.alone = alone;
+    }
+
+    pub(super) fn policy(&self) -> Policy {
+        if self.alone { Policy::Rendezvous } else { self.policy }
+    }
+
+    fn second_publisher(&self, stream: &Stream) -> SecondPublisher {
+        if self.alone && stream.publisher_elsewhere().is_some() {
+            SecondPublisher::Origin
+        } else {
+            self.sharing.second_publisher
+        }
     }
 
     pub fn place(
@@ -184,7 +199,7 @@ impl Placer {
                 Known::Stay => {
                     let mut reason = if fetches { Reason::PlacedPull } else { Reason::PlacedSticky };
                     if request.role == Role::Publish {
-                        match second(stream, self.sharing.second_publisher, client) {
+                        match second(stream, self.second_publisher(stream), client, now) {
                             Second::Joins => {}
                             Second::Refused => return Err(PlaceError::Published),
                             Second::BacksUp => {
@@ -241,17 +256,18 @@ impl Placer {
             }
             available.prefer(|index| !registry.is_edge(index));
             let stream = streams.get(request.key);
-            available.prefer(|index| stream.is_some_and(|s| s.told_copies().any(|(copy, _)| copy == index)));
+            // Its own origin is gone: what is left of it is where it was carried too, or where a backup waits.
+            available.prefer(|index| stream.is_some_and(|s| s.is_on(index)));
         }
         available
             .prefer(|index| registry.get(index).is_some_and(|origin| offers(origin, service_of(request.protocol))));
         let key = request.key.to_string();
-        let reason = match self.policy {
+        let reason = match self.policy() {
             Policy::LeastLoad => Reason::PlacedLeastLoad,
             Policy::Rendezvous => Reason::PlacedRendezvous,
             Policy::RoundRobin => Reason::PlacedRoundRobin,
         };
-        let by_policy = |candidates: &[Candidate<'_>]| match self.policy {
+        let by_policy = |candidates: &[Candidate<'_>]| match self.policy() {
             Policy::LeastLoad => least_load(&key, candidates, STREAM_COST, waiting),
             Policy::Rendezvous => rendezvous(&key, candidates),
             Policy::RoundRobin => self.round_robin.next(candidates),

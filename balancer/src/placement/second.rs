@@ -18,15 +18,15 @@ pub(super) enum Second {
     BacksUp,
 }
 
-pub(super) fn second(stream: &Stream, policy: SecondPublisher, client: IpAddr) -> Second {
-    // Only whose flow is here can be reset.
-    let is_ours = stream.publishers() > 0;
+pub(super) fn second(stream: &Stream, policy: SecondPublisher, client: IpAddr, now: Duration) -> Second {
+    // Only who has a flow can be reset, here or by the balancer that has it.
+    let has_flow = stream.publishers() > 0 || stream.publisher_elsewhere().is_some_and(|p| p.has_flow);
     match policy {
         _ if !stream.is_taken() => Second::Joins,
         SecondPublisher::Origin => Second::Joins,
-        SecondPublisher::Replace if is_ours => Second::Replaces,
+        SecondPublisher::Replace if has_flow => Second::Replaces,
         SecondPublisher::Replace => Second::Joins,
-        SecondPublisher::Refuse if is_ours && is_gone(stream, client) => Second::Replaces,
+        SecondPublisher::Refuse if has_flow && is_gone(stream, client, now) => Second::Replaces,
         SecondPublisher::Refuse => Second::Refused,
         SecondPublisher::Backup => Second::BacksUp,
     }
@@ -34,9 +34,12 @@ pub(super) fn second(stream: &Stream, policy: SecondPublisher, client: IpAddr) -
 
 /// A live encoder sends many times a second, also one behind the same address. One that has lost its connection dials
 /// again from where it was, most often, and has sent nothing on the old one since.
-fn is_gone(stream: &Stream, client: IpAddr) -> bool {
-    let is_same = stream.publisher().is_some_and(|p| p.from == Some(client));
-    stream.publisher_unfed() >= if is_same { SILENT_SAME } else { SILENT }
+fn is_gone(stream: &Stream, client: IpAddr, now: Duration) -> bool {
+    let from = match stream.publisher_elsewhere() {
+        Some(publisher) => publisher.from,
+        None => stream.publisher().and_then(|p| p.from),
+    };
+    stream.publisher_unfed(now) >= if from == Some(client) { SILENT_SAME } else { SILENT }
 }
 
 impl Placer {
@@ -53,8 +56,8 @@ impl Placer {
     ) -> Result<Placement, PlaceError> {
         let client = request.client.ip().to_canonical();
         let waits = streams.by_index(index).and_then(Stream::backup).filter(|b| registry.is_current(b.placed_on));
-        if let Some(backup) = waits.filter(|b| b.publishers > 0 && !request.exclude.contains(&b.placed_on.0)) {
-            if backup.from.is_some_and(|from| from != client) {
+        if let Some(backup) = waits.filter(|b| b.is_there && !request.exclude.contains(&b.placed_on.0)) {
+            if !backup.is_ours || backup.from.is_some_and(|from| from != client) {
                 return Err(PlaceError::Published);
             }
             streams.replace_publishers(index, backup.placed_on, now);

@@ -59,7 +59,7 @@ impl Placer {
         let candidates: Vec<Candidate<'_>> = home.into_iter().chain(others).filter_map(candidate).collect();
         // The client's name in it: else all viewers of a stream would go to the same one.
         let name = format!("{} {}", request.key, request.client);
-        match self.policy {
+        match self.policy() {
             Policy::LeastLoad => least_load(&name, &candidates, rate, None),
             Policy::Rendezvous => rendezvous(&name, &candidates),
             Policy::RoundRobin => self.viewers_in_turn.next(&candidates),

@@ -30,8 +30,8 @@ pub use registration::{
 pub use shared::{Applied, SharedOrigin};
 pub use slots::{DesiredOrigin, ORIGINS_MAX};
 pub use streams::{
-    BARRED, Backup, CARRIERS_MAX, CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed, Elsewhere, FlowTicket, LINGER, Mapping,
-    Publisher, Reset, SILENT, SILENT_SAME, STREAMS_MAX, Serving, Stream, StreamChange, Streams, StreamsFull, Unfed,
-    VIEWER_LEASE,
+    AlsoOn, BARRED, Backup, CARRIERS_MAX, CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed, Elsewhere, FlowTicket, LINGER,
+    Mapping, Publisher, PublisherElsewhere, Reset, SILENT, SILENT_SAME, STREAMS_MAX, Serving, Stream, StreamChange,
+    Streams, StreamsFull, Unfed, VIEWER_LEASE,
 };
 pub use whose::{Caller, NotWhose};

@@ -1,8 +1,9 @@
 //! Which stream is on which origin, and how many flows carry it. Pure; time is an argument.
 //!
-//! A stream has at most one origin of its own, where it is published; others may carry it too. Its index stays while any flow or lease is left, also when its origin dies and it
-//! is placed anew: flows and maps refer to it. Flows are counted by where they were placed, so that those of a dead
-//! origin, or viewers that a publisher has left behind, are told from those that serve.
+//! A stream has at most one origin of its own, where it is published; others may carry it too. Its index stays while any
+//! flow or lease is left, also when its origin dies and it is placed anew: flows and maps refer to it. Flows are counted by
+//! where they were placed, so that those of a dead origin, or viewers that a publisher has left behind, are told from
+//! those that serve.
 
 mod carriers;
 mod claims;
@@ -15,7 +16,7 @@ mod succession;
 
 pub use carriers::{BARRED, Backup, CARRIERS_MAX, Publisher, SILENT, SILENT_SAME, Serving, Unfed};
 pub use claims::{CLAIMS_PER_ORIGIN_MAX, ClaimError, Claimed};
-pub use shared::Elsewhere;
+pub use shared::{AlsoOn, Elsewhere, PublisherElsewhere};
 pub use stream::Stream;
 
 use crate::flow::{Protocol, Role};
@@ -109,6 +110,8 @@ pub struct Streams {
     resets: BTreeSet<Reset>,
     touched: Touched,
     tally: Vec<Reason>,
+    /// Until then, nobody takes over from a publisher that has only not been heard of.
+    successions_from: Duration,
 }
 
 impl Streams {

@@ -1,6 +1,7 @@
 //! What is known of a stream's copies: an operator's word, and how they serve.
 
 use super::Store;
+use crate::flow::Role;
 use crate::placement::Placement;
 use crate::recognize::StreamKey;
 use crate::registry::FlowTicket;
@@ -29,6 +30,19 @@ impl Store {
             state.streams.set_copies(index, &copies, now);
             Ok(())
         })
+    }
+
+    /// As [`Store::flow_opened`], for one that another balancer has made: it may be where only that one knew the stream to
+    /// be.
+    pub fn flow_taken(&self, ticket: FlowTicket, now: Duration) {
+        self.change(|state| {
+            state.registry.flow_opened(ticket.origin);
+            if ticket.role == Role::Publish || state.registry.is_edge(ticket.origin) {
+                state.streams.flow_adopted(ticket, now);
+            } else {
+                state.streams.flow_opened(ticket);
+            }
+        });
     }
 
     /// As [`Store::flow_opened`], for one that another process has made.

@@ -199,10 +199,11 @@ impl Store {
 
     /// About once a second.
     pub fn set_loads(&self, loads: &Loads) {
-        let State { registry, streams, .. } = &mut *self.lock();
-        registry.set_loads(&loads.origins);
-        streams.set_rates(&loads.streams);
-        streams.set_unfed(&loads.unfed);
+        self.change(|State { registry, streams, .. }| {
+            registry.set_loads(&loads.origins);
+            streams.set_rates(&loads.streams);
+            streams.set_unfed(&loads.unfed);
+        });
     }
 
     /// Leases and deadlines; about once a second.

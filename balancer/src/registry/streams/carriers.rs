@@ -41,7 +41,7 @@ pub(super) struct Carrier {
     left_unfed: u32,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Why {
     /// It says so by hooks about these clients, or an operator does. `own`: by a publisher of its own, not because
     /// another origin hands the stream on.
@@ -50,6 +50,8 @@ pub(super) enum Why {
     Fetches,
     /// A second publisher is there, from this address.
     Backup { from: Option<IpAddr> },
+    /// Another balancer says so.
+    Heard { is_backup: bool },
 }
 
 /// Who was placed last to publish.
@@ -66,30 +68,39 @@ pub struct Backup {
     pub placed_on: (u16, u16),
     /// `None`: not known.
     pub from: Option<IpAddr>,
-    /// Flows of it.
-    pub publishers: u32,
+    /// It has come.
+    pub is_there: bool,
+    /// Through this balancer.
+    pub is_ours: bool,
 }
 
 impl Stream {
     /// Origins and edges that have the stream too, with the generation in which they got it.
     pub fn copies(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
-        self.carriers.iter().filter(|c| !matches!(c.why, Why::Backup { .. })).map(|c| c.placed_on)
+        let is_backup = |c: &&Carrier| matches!(c.why, Why::Backup { .. } | Why::Heard { is_backup: true });
+        self.carriers.iter().filter(move |c| !is_backup(c)).map(|c| c.placed_on)
     }
 
     /// Those of them that were told of, in the order in which they were.
     pub fn told_copies(&self) -> impl Iterator<Item = (u16, u16)> + '_ {
-        self.carriers.iter().filter(|c| matches!(c.why, Why::Told { .. })).map(|c| c.placed_on)
+        let is_told = |c: &&Carrier| matches!(c.why, Why::Told { .. } | Why::Heard { is_backup: false });
+        self.carriers.iter().filter(is_told).map(|c| c.placed_on)
     }
 
     /// Where a second publisher waits.
     pub fn backup(&self) -> Option<Backup> {
-        self.carriers.iter().find_map(|c| match c.why {
+        let backup = |c: &Carrier| match c.why {
             Why::Backup { from } => {
-                let publishers = self.group(c.placed_on).map_or(0, |g| g.publishers);
-                Some(Backup { placed_on: c.placed_on, from, publishers })
+                let is_there = self.group(c.placed_on).is_some_and(|g| g.publishers > 0);
+                Some(Backup { placed_on: c.placed_on, from, is_there, is_ours: true })
             }
-            Why::Told { .. } | Why::Fetches => None,
-        })
+            Why::Heard { is_backup: true } => {
+                Some(Backup { placed_on: c.placed_on, from: None, is_there: true, is_ours: false })
+            }
+            Why::Told { .. } | Why::Fetches | Why::Heard { .. } => None,
+        };
+        let ours = self.carriers.iter().filter_map(backup).find(|b| b.is_ours && b.is_there);
+        ours.or_else(|| self.carriers.iter().find_map(backup))
     }
 
     /// Whether it is, or is carried, there.
@@ -106,19 +117,23 @@ impl Stream {
         self.publisher.filter(|_| self.is_published())
     }
 
-    pub fn publisher_since(&self) -> Option<Duration> {
-        self.publisher().map(|p| p.since)
-    }
-
     /// Somebody publishes it on its origin and has not left as far as anybody knows.
     pub fn is_taken(&self) -> bool {
         let is_claimed = self.claim.as_ref().is_some_and(|claim| claim.until.is_none());
         self.publishers() > 0 || is_claimed || self.is_published_elsewhere()
     }
 
-    /// For how long the publisher whose flow we carry has sent nothing.
-    pub fn publisher_unfed(&self) -> Duration {
-        self.serving().and_then(|g| g.unfed(Role::Publish)).unwrap_or_default()
+    /// For how long the publisher has sent nothing.
+    pub fn publisher_unfed(&self, now: Duration) -> Duration {
+        match self.publisher_elsewhere() {
+            Some(publisher) => publisher.quiet_since.map_or(Duration::ZERO, |since| now.saturating_sub(since)),
+            None => self.serving().and_then(|g| g.unfed(Role::Publish)).unwrap_or_default(),
+        }
+    }
+
+    /// The publisher whose flow we carry has sent nothing for long enough to tell others.
+    pub fn is_quiet(&self) -> bool {
+        self.publishers() > 0 && self.publisher_unfed(Duration::ZERO) >= SILENT_SAME
     }
 
     /// Whether a carrier has failed its viewers lately.
@@ -233,6 +248,7 @@ impl Streams {
     /// A measurement; groups that are not in it are not known to have been fed, or not.
     pub fn set_unfed(&mut self, unfed: &Unfed) {
         for stream in self.slots.iter_mut().flatten() {
+            let was_quiet = stream.is_quiet();
             for group in &mut stream.groups {
                 let of = |role| unfed.get(&(stream.index, group.placed_on, role)).copied();
                 group.unfed = [of(Role::Publish), of(Role::Play)];
@@ -240,6 +256,9 @@ impl Streams {
                 if let Some(carrier) = carrier.filter(|_| of(Role::Play).is_some_and(|d| d < SILENT_SAME)) {
                     carrier.left_unfed = 0;
                 }
+            }
+            if stream.is_quiet() != was_quiet {
+                self.touched.add(&stream.key);
             }
         }
     }
@@ -306,7 +325,7 @@ impl Streams {
     }
 
     /// The one place where a carrier comes. One that is there already stays what it is, for longer.
-    fn carry(&mut self, index: u32, placed_on: (u16, u16), now: Duration, why: impl FnOnce() -> Why) {
+    pub(super) fn carry(&mut self, index: u32, placed_on: (u16, u16), now: Duration, why: impl FnOnce() -> Why) {
         let Some(stream) = self.slot_mut(index) else { return };
         if stream.mapping.is_some_and(|m| m.placed_on() == placed_on) {
             return;
@@ -318,10 +337,12 @@ impl Streams {
                 known.until = until;
                 let why = why();
                 // A word says more than an edge's being asked, and a publisher more than both.
+                // What is known here needs no other balancer's word.
                 if !matches!(
                     (&known.why, &why),
-                    (_, Why::Fetches) | (Why::Told { .. } | Why::Backup { .. }, Why::Told { .. })
-                ) {
+                    (_, Why::Fetches) | (Why::Told { .. } | Why::Backup { .. }, Why::Told { .. } | Why::Heard { .. })
+                ) && known.why != why
+                {
                     known.why = why;
                     self.carriers_changed(index);
                 }
@@ -336,7 +357,7 @@ impl Streams {
     }
 
     /// The carrier has the stream no more: who is there comes again.
-    fn uncarry(&mut self, index: u32, at: usize) {
+    pub(super) fn uncarry(&mut self, index: u32, at: usize) {
         let Some(placed_on) = self.by_index(index).and_then(|s| s.carriers.get(at)).map(|c| c.placed_on) else {
             return;
         };

@@ -1,7 +1,10 @@
 //! What other balancers have to do with a stream: they may carry it too, they hear where it has gone, and they decide.
 
-use super::{Mapping, StreamKey, Streams, StreamsFull};
+use super::carriers::{Carrier, SILENT_SAME, Why};
+use super::{Mapping, Stream, StreamKey, Streams, StreamsFull};
+use crate::flow::Role;
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +14,41 @@ pub struct Elsewhere {
     /// It is known to all: it stays as long as they say.
     pub is_known: bool,
     /// Another balancer carries its publisher, or was told of it.
-    pub is_published: bool,
+    pub publisher: Option<PublisherElsewhere>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PublisherElsewhere {
+    /// `None`: not known.
+    pub from: Option<IpAddr>,
+    /// It came through a balancer, which can reset it.
+    pub has_flow: bool,
+    /// It has sent nothing since then.
+    pub quiet_since: Option<Duration>,
+}
+
+/// An origin that carries a stream beside its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AlsoOn {
+    pub placed_on: (u16, u16),
+    /// A second publisher waits there.
+    pub is_backup: bool,
+}
+
+impl Stream {
+    /// The publisher, if another balancer has it and this one has none.
+    pub fn publisher_elsewhere(&self) -> Option<PublisherElsewhere> {
+        self.elsewhere_says.publisher.filter(|_| self.publishers() == 0)
+    }
+
+    /// What this balancer knows that others do not.
+    pub fn also_on(&self) -> impl Iterator<Item = AlsoOn> + '_ {
+        self.carriers.iter().filter_map(|c| match c.why {
+            Why::Told { .. } => Some(AlsoOn { placed_on: c.placed_on, is_backup: false }),
+            Why::Backup { .. } => Some(AlsoOn { placed_on: c.placed_on, is_backup: true }),
+            Why::Fetches | Why::Heard { .. } => None,
+        })
+    }
 }
 
 /// Streams of which others may have to hear.
@@ -58,6 +95,26 @@ impl Streams {
         }
     }
 
+    /// Where others say that the stream is, beside its own origin. An origin that nobody names any more and that goes on
+    /// to feed its viewers here, since perhaps only the balancer that spoke of it has gone, keeps them.
+    pub fn set_also_on(&mut self, key: &StreamKey, all: &[AlsoOn], now: Duration) {
+        let Some(index) = self.by_key.get(key).copied() else { return };
+        let is_named = |c: &Carrier| all.iter().any(|also| also.placed_on == c.placed_on);
+        while let Some(stream) = self.slot_mut(index)
+            && let Some(at) = stream.carriers.iter().position(|c| matches!(c.why, Why::Heard { .. }) && !is_named(c))
+        {
+            let unfed = stream.group(stream.carriers[at].placed_on).and_then(|g| g.unfed(Role::Play));
+            if unfed.is_some_and(|unfed| unfed < SILENT_SAME) {
+                stream.carriers[at].why = Why::Fetches;
+            } else {
+                self.uncarry(index, at);
+            }
+        }
+        for also in all {
+            self.carry(index, also.placed_on, now, || Why::Heard { is_backup: also.is_backup });
+        }
+    }
+
     /// The others say that the stream is there. Flows of ours that are not are reset. `None`: it is nowhere.
     pub fn move_to(
         &mut self,
@@ -83,6 +140,15 @@ impl Streams {
             self.resets.extend(left_behind);
         }
         Ok(index)
+    }
+
+    /// The same for a backup's.
+    pub fn take_back_backup(&mut self, key: &StreamKey, placed_on: (u16, u16)) {
+        let Some(stream) = self.get(key).filter(|stream| stream.group(placed_on).is_none()) else { return };
+        let is_it = |c: &Carrier| c.placed_on == placed_on && matches!(c.why, Why::Backup { .. });
+        if let (index, Some(at)) = (stream.index, stream.carriers.iter().position(is_it)) {
+            self.uncarry(index, at);
+        }
     }
 
     /// A choice that did not hold: as if it had never been made, where no flow has followed it.

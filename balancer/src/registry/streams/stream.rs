@@ -89,7 +89,7 @@ impl Stream {
 
     /// By way of another balancer.
     pub fn is_published_elsewhere(&self) -> bool {
-        self.elsewhere_says.is_published
+        self.elsewhere_says.publisher.is_some()
     }
 
     pub fn lease_until(&self) -> Duration {

@@ -1,8 +1,7 @@
 //! Who comes after a publisher that is gone, and which carriers are given up: what time and measurements do to them.
 
 use super::carriers::{Carrier, SILENT, SILENT_SAME, Why};
-use super::group::Group;
-use super::{Mapping, Publisher, Stream, Streams};
+use super::{Mapping, Publisher, Stream, StreamKey, Streams};
 use crate::flow::Role;
 use balancer_common::abi::Reason;
 use std::time::Duration;
@@ -13,6 +12,18 @@ impl Streams {
         std::mem::take(&mut self.tally)
     }
 
+    /// A balancer is lost: another one may be carrying its publishers on, which it says a moment later.
+    pub fn hold_successions(&mut self, until: Duration) {
+        self.successions_from = self.successions_from.max(until);
+    }
+
+    /// Others have told of a stream: its publisher may be gone.
+    pub fn succeed(&mut self, key: &StreamKey, now: Duration) {
+        if let Some(stream) = self.get(key).filter(|s| s.mapping.is_some() && self.is_orphan(s, now)) {
+            self.take_over(stream.index, now);
+        }
+    }
+
     /// Leases of carriers; publishers and edges that have fallen silent.
     pub(super) fn tick_carriers(&mut self, now: Duration) {
         let with = self.iter().filter(|s| !s.carriers.is_empty() || !s.barred.is_empty());
@@ -20,12 +31,11 @@ impl Streams {
         for index in with {
             let Some(stream) = self.slot_mut(index) else { continue };
             stream.barred.retain(|(_, until)| *until > now);
-            if stream.mapping.is_some() && stream.is_orphan() {
-                self.take_over(index, now);
-            }
+            let key = stream.key.clone();
+            self.succeed(&key, now);
             let Some(stream) = self.by_index(index) else { continue };
             let over = |c: &Carrier| match c.why {
-                Why::Told { .. } => false,
+                Why::Told { .. } | Why::Heard { .. } => false,
                 Why::Fetches => c.until <= now && stream.group(c.placed_on).is_none(),
                 Why::Backup { .. } => c.until <= now && stream.group(c.placed_on).is_none_or(|g| g.publishers == 0),
             };
@@ -51,7 +61,7 @@ impl Streams {
         let Some(Carrier { placed_on, why, .. }) = stream.successor().cloned() else { return false };
         let from = match &why {
             Why::Backup { from } => *from,
-            Why::Told { .. } | Why::Fetches => None,
+            Why::Told { .. } | Why::Fetches | Why::Heard { .. } => None,
         };
         stream.publisher = Some(Publisher { from, since: now });
         let left = stream.mapping.map(|m| m.placed_on()).filter(|placed_on| stream.group(*placed_on).is_some());
@@ -67,6 +77,17 @@ impl Streams {
         self.tally.push(Reason::BackupTakesOver);
         true
     }
+
+    /// The publisher is gone, or as good as gone, while the successor's is not.
+    fn is_orphan(&self, stream: &Stream, now: Duration) -> bool {
+        let Some(successor) = stream.successor() else { return false };
+        if !stream.is_taken() {
+            return now >= self.successions_from;
+        }
+        let is_flow = stream.publishers() > 0 || stream.publisher_elsewhere().is_some();
+        let unfed = stream.group(successor.placed_on).and_then(|g| g.unfed(Role::Publish));
+        is_flow && stream.publisher_unfed(now) >= SILENT && unfed.is_some_and(|unfed| unfed < SILENT_SAME)
+    }
 }
 
 impl Stream {
@@ -76,19 +97,11 @@ impl Stream {
         let lives = |c: &&Carrier| match &c.why {
             Why::Backup { .. } => publishers(c) > 0,
             Why::Told { own, clients, .. } => *own && !clients.is_empty(),
-            Why::Fetches => false,
+            // The balancer that has it there decides.
+            Why::Fetches | Why::Heard { .. } => false,
         };
         let is_backup = |c: &&Carrier| matches!(c.why, Why::Backup { .. });
         let backup = self.carriers.iter().filter(is_backup).find(lives);
         backup.or_else(|| self.carriers.iter().find(lives))
-    }
-
-    /// The publisher is gone, or as good as gone, while the successor's is not.
-    fn is_orphan(&self) -> bool {
-        let Some(successor) = self.successor() else { return false };
-        let unfed = |g: Option<&Group>| g.and_then(|g| g.unfed(Role::Publish));
-        let is_silent = unfed(self.serving()).is_some_and(|unfed| unfed >= SILENT);
-        let has_fed = unfed(self.group(successor.placed_on)).is_some_and(|unfed| unfed < SILENT_SAME);
-        !self.is_taken() || (self.publishers() > 0 && is_silent && has_fed)
     }
 }

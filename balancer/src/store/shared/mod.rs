@@ -5,6 +5,7 @@
 //! leases) is written behind, in batches. Without the shelf, new streams are placed by rendezvous hashing, which comes out
 //! alike everywhere, and written once it is back.
 
+mod carriers;
 mod hear;
 mod origins;
 mod peers;

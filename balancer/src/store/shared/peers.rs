@@ -1,6 +1,7 @@
 //! The other balancers: which of them live, what they carry, and what is to be done when one does not.
 
 use super::super::{State, Store};
+use super::carriers::CARRIED_ON_WITHIN;
 use super::replica::Replica;
 use super::streams::stream_key;
 use crate::cluster::record::PeerRecord;
@@ -112,9 +113,11 @@ impl Store {
 impl State {
     /// What a dead balancer carried is said to be carried no more, each record by one of the living.
     fn purge(&mut self, replica: &mut Replica, id: &str, now: Duration) {
+        self.streams.hold_successions(now + CARRIED_ON_WITHIN);
         let named = replica.streams.iter().filter(|(_, seen)| {
             let publisher = seen.record.publisher.as_ref();
-            seen.record.carriers.iter().any(|c| c == id) || publisher.is_some_and(|p| p.at == id)
+            let is_named = seen.record.carriers.iter().any(|c| c == id) || publisher.is_some_and(|p| p.at == id);
+            is_named || seen.record.also_on.iter().any(|also| also.at == id)
         });
         let named: Vec<_> = named.map(|(key, _)| key.clone()).collect();
         for key in named {

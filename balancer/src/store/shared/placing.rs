@@ -1,11 +1,11 @@
-//! A placement that all balancers agree about before it is used.
+//! A placement that all balancers agree about before it is used: where a new stream goes, where a backup waits, and that a
+//! publisher gives way to another one.
 
 use super::super::{State, Store};
 use super::streams::{new_record, seen_version, stream_key};
 use super::{ATTEMPTS, Wanted};
 use crate::cluster::record::{Record, StreamRecord};
 use crate::cluster::{Entry, News, Put};
-use crate::config::Policy;
 use crate::flow::Role;
 use crate::placement::{PlaceError, PlaceRequest, Placement};
 use crate::registry::{LINGER, Mapping, VIEWER_LEASE};
@@ -17,8 +17,20 @@ use std::time::Duration;
 enum Step {
     Settled(Result<Placement, PlaceError>),
     /// Nobody knows of it yet.
-    Propose(Placement, Mapping, Wanted),
+    Propose(Placement, Choice, Wanted),
 }
+
+/// What is taken back when somebody else was first.
+#[derive(Clone, Copy)]
+enum Choice {
+    Home(Mapping),
+    Backup((u16, u16)),
+    /// Another balancer's publisher gives way: that one has to hear of it.
+    Replaces,
+}
+
+/// What another balancer's publisher takes to be gone from the origin: a push, a reset, the origin's own look at it.
+const GIVES_WAY_WITHIN: Duration = Duration::from_millis(250);
 
 impl Store {
     pub(in super::super) async fn place_shared(
@@ -29,31 +41,33 @@ impl Store {
         let Some(share) = &self.share else { return self.change(|state| state.place(request, now)) };
         let mut lost = false;
         for _ in 0..ATTEMPTS {
-            let (mut placement, mapping, wanted) = match self.change(|state| state.propose(request, now)) {
-                Step::Settled(Ok(placement)) if lost => {
+            let (mut placement, choice, wanted) = match self.change(|state| state.propose(request, now)) {
+                Step::Settled(Ok(placement)) if lost && placement.reason != Reason::PublisherReplaced => {
                     return Ok(Placement { reason: Reason::PlacedElsewhere, ..placement });
                 }
                 Step::Settled(result) => return result,
-                Step::Propose(placement, mapping, wanted) => (placement, mapping, wanted),
+                Step::Propose(placement, choice, wanted) => (placement, choice, wanted),
             };
             match share.shelf.put(&wanted.key, wanted.value.as_deref(), &wanted.seen).await {
                 Ok(Put::Done(version)) => {
                     let value = wanted.value.map(Arc::from);
                     self.hear(&News::Changed(Entry { key: wanted.key, version, value }), now);
-                    if lost {
-                        placement.reason = Reason::PlacedElsewhere;
+                    match choice {
+                        Choice::Replaces => tokio::time::sleep(GIVES_WAY_WITHIN).await,
+                        Choice::Home(_) if lost => placement.reason = Reason::PlacedElsewhere,
+                        Choice::Home(_) | Choice::Backup(_) => {}
                     }
                     return Ok(placement);
                 }
                 Ok(Put::Lost(entry)) => {
                     lost = true;
                     self.counters.count(Reason::RecordRaced);
-                    self.change(|state| state.streams.take_back(request.key, mapping, now));
+                    self.change(|state| state.take_back(request, choice, now));
                     self.hear(&News::Changed(entry), now);
                 }
                 Err(error) => {
                     self.count_put_error(&error);
-                    self.change(|state| state.streams.take_back(request.key, mapping, now));
+                    self.change(|state| state.take_back(request, choice, now));
                     return self.change(|state| state.place_alone(request, now));
                 }
             }
@@ -73,22 +87,27 @@ impl State {
             Err(error) => return Step::Settled(Err(error)),
         };
         match self.proposal(request, &placement, now) {
-            Some((mapping, wanted)) => Step::Propose(placement, mapping, wanted),
+            Some((choice, wanted)) => Step::Propose(placement, choice, wanted),
             None => Step::Settled(Ok(placement)),
         }
     }
 
     /// What the others have to be told before this holds. `None`: nothing.
-    fn proposal(&self, request: &PlaceRequest<'_>, placement: &Placement, now: Duration) -> Option<(Mapping, Wanted)> {
+    fn proposal(&self, request: &PlaceRequest<'_>, placement: &Placement, now: Duration) -> Option<(Choice, Wanted)> {
         let replica = self.shared.as_ref()?;
         let stream = self.streams.get(request.key)?;
-        let mapping = stream.mapping.filter(|m| m.placed_on() == (placement.origin, placement.generation))?;
+        let placed_on = (placement.origin, placement.generation);
+        if request.role == Role::Publish && stream.backup().is_some_and(|b| b.is_ours && b.placed_on == placed_on) {
+            return Some((Choice::Backup(placed_on), self.wanted_of(replica, &stream_key(request.key), now)?));
+        }
+        let mapping = stream.mapping.filter(|m| m.placed_on() == placed_on)?;
         let (origin, epoch) = self.run_of(mapping)?;
         let seen = replica.streams.get(request.key).map(|seen| &seen.record);
         let holds = |record: &&StreamRecord| {
             *record.origin == *origin && record.epoch == epoch && (record.confirmed || !mapping.confirmed)
         };
-        if seen.as_ref().is_some_and(holds) {
+        let replaces = placement.reason == Reason::PublisherReplaced && stream.publisher_elsewhere().is_some();
+        if !replaces && seen.as_ref().is_some_and(holds) {
             return None;
         }
         let kept = if request.role == Role::Publish { LINGER } else { VIEWER_LEASE };
@@ -96,15 +115,27 @@ impl State {
         let mut record = seen.cloned().unwrap_or_else(|| new_record(request.key, (&origin, epoch), until_ms));
         (record.origin, record.epoch, record.confirmed) = (origin.to_string(), epoch, mapping.confirmed);
         record.until_ms = record.until_ms.max(until_ms);
+        if replaces {
+            record.replaced_ms = Some(replica.ms(now));
+        }
         let seen = seen_version(replica, request.key);
-        Some((mapping, Wanted { key: stream_key(request.key), value: Some(record.text()), seen }))
+        let choice = if replaces { Choice::Replaces } else { Choice::Home(mapping) };
+        Some((choice, Wanted { key: stream_key(request.key), value: Some(record.text()), seen }))
+    }
+
+    fn take_back(&mut self, request: &PlaceRequest<'_>, choice: Choice, now: Duration) {
+        match choice {
+            Choice::Home(mapping) => self.streams.take_back(request.key, mapping, now),
+            Choice::Backup(placed_on) => self.streams.take_back_backup(request.key, placed_on),
+            Choice::Replaces => {}
+        }
     }
 
     /// Without the shelf: as every balancer that sees the same origins would, without talking.
     fn place_alone(&mut self, request: &PlaceRequest<'_>, now: Duration) -> Result<Placement, PlaceError> {
-        let policy = self.placer.set_policy(Policy::Rendezvous);
+        self.placer.set_alone(true);
         let result = self.place(request, now);
-        self.placer.set_policy(policy);
+        self.placer.set_alone(false);
         self.dirty([stream_key(request.key)]);
         result.map(|placement| match placement.reason {
             Reason::PlacedRendezvous => Placement { reason: Reason::PlacedAlone, ..placement },

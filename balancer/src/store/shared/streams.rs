@@ -4,11 +4,12 @@
 //! lies in the shelf. Whoever gives way resets its flows of the stream, whose clients come back and find the right origin.
 
 use super::super::State;
+use super::carriers::{is_published_here, publisher_elsewhere};
 use super::replica::{Replica, Seen};
-use crate::cluster::record::{FORMAT, PublisherRecord, RecordError, StreamRecord, Unknown};
+use crate::cluster::record::{FORMAT, RecordError, StreamRecord, Unknown};
 use crate::cluster::{Entry, Key, Kind, Version};
 use crate::recognize::StreamKey;
-use crate::registry::{Elsewhere, LINGER, Mapping, Stream};
+use crate::registry::{Elsewhere, LINGER, Mapping, SILENT, Stream};
 use balancer_common::abi::Reason;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,15 +49,18 @@ impl State {
         };
         if let (Some(stream), Some((origin, epoch))) = (stream, here) {
             let is_there = *record.origin == *origin && record.epoch == epoch;
-            if !is_there && self.prevails(replica, stream, &record) {
+            if !is_there && self.prevails(replica, stream, &record, now) {
                 (record.origin, record.epoch) = (origin.to_string(), epoch);
                 record.confirmed = stream.mapping.is_some_and(|m| m.confirmed);
+                // It was one of where the stream was.
+                record.publisher = None;
             }
             if is_there {
                 record.confirmed |= stream.mapping.is_some_and(|m| m.confirmed);
             }
         }
         self.say_who(replica, stream, &mut record, now);
+        self.say_also_on(replica, stream, &mut record);
         let is_free = record.carriers.is_empty() && record.publisher.is_none();
         Some((!is_free || replica.at(record.until_ms) > now).then_some(record))
     }
@@ -65,23 +69,12 @@ impl State {
     fn say_who(&self, replica: &Replica, stream: Option<&Stream>, record: &mut StreamRecord, now: Duration) {
         let was_carried = !record.carriers.is_empty() || record.publisher.is_some();
         let own = &*replica.id;
-        record.carriers.retain(|id| *id != *own && replica.may_live(id));
-        if stream.is_some_and(|stream| self.streams.is_carried(&stream.key)) {
+        let carries = stream.is_some_and(|stream| self.streams.is_carried(&stream.key));
+        record.carriers.retain(|id| if *id == *own { carries } else { replica.may_live(id) });
+        if carries && !record.carriers.iter().any(|id| *id == *own) {
             record.carriers.push(own.into());
         }
-        let publishes = stream.is_some_and(|stream| stream.publishers() > 0 || stream.is_claimed());
-        let theirs = record.publisher.as_ref().filter(|p| p.at != *own && replica.may_live(&p.at));
-        match (publishes, theirs.is_some()) {
-            // The other one was first. Which origin the stream is on has been settled.
-            (_, true) => {}
-            (true, false) if record.publisher.as_ref().is_some_and(|p| p.at == *own) => {}
-            (true, false) => {
-                let claimed = stream.is_some_and(|stream| stream.publishers() == 0);
-                let since_ms = replica.ms(now);
-                record.publisher = Some(PublisherRecord { at: own.into(), since_ms, claimed, unknown: Unknown::new() });
-            }
-            (false, false) => record.publisher = None,
-        }
+        self.say_publisher(replica, stream, record, now);
         let is_carried = !record.carriers.is_empty() || record.publisher.is_some();
         let kept_until = match stream {
             _ if was_carried && !is_carried => replica.ms(now + LINGER),
@@ -94,9 +87,12 @@ impl State {
     }
 
     /// Whether what this balancer knows of a stream's place holds against a record that says another.
-    fn prevails(&self, replica: &Replica, stream: &Stream, record: &StreamRecord) -> bool {
+    fn prevails(&self, replica: &Replica, stream: &Stream, record: &StreamRecord, now: Duration) -> bool {
         let since = self.published_since(replica, stream);
+        // One that is silent for so long is as good as gone.
+        let is_silent = |since: u64| now.saturating_sub(replica.at(since)) >= SILENT;
         let theirs = record.publisher.as_ref().filter(|p| p.at != *replica.id && replica.may_live(&p.at));
+        let theirs = theirs.filter(|p| !p.quiet_since_ms.is_some_and(is_silent));
         match (since, theirs) {
             (Some(since), Some(theirs)) => (since, &*replica.id) < (theirs.since_ms, theirs.at.as_str()),
             (None, Some(_)) => false,
@@ -108,7 +104,7 @@ impl State {
 
     /// Since when this balancer carries the stream's publisher, as far as the others were told.
     fn published_since(&self, replica: &Replica, stream: &Stream) -> Option<u64> {
-        if stream.publishers() == 0 && !stream.is_claimed() {
+        if !is_published_here(stream) {
             return None;
         }
         let told = replica.streams.get(&stream.key).and_then(|seen| seen.record.publisher.as_ref());
@@ -144,7 +140,11 @@ impl State {
             Some(stream) => stream.key.clone(),
             None => Arc::new(key),
         };
-        replica.streams.insert(key.clone(), Seen { version: entry.version.clone(), record });
+        let replaced_ms = record.replaced_ms;
+        let before = replica.streams.insert(key.clone(), Seen { version: entry.version.clone(), record });
+        if replaced_ms > before.and_then(|seen| seen.record.replaced_ms) {
+            self.give_way(&key, replica.at(replaced_ms.unwrap_or(0)));
+        }
         self.follow_stream(replica, &key, now);
         Ok(())
     }
@@ -161,12 +161,14 @@ impl State {
             Mapping { origin, generation, confirmed: record.confirmed || is_ours }
         });
         let differs = here.is_some_and(|here| mapping.is_none_or(|there| there.placed_on() != here.placed_on()));
-        let holds = differs && stream.is_some_and(|stream| self.prevails(replica, stream, &record));
+        let holds = differs && stream.is_some_and(|stream| self.prevails(replica, stream, &record, now));
         if holds {
             replica.dirty.insert(stream_key(key));
             self.conflicts.push(Reason::ConflictWon);
         } else {
-            if differs && self.streams.is_carried(key) {
+            // Where a backup waited it is no surprise.
+            let waited = |stream: &Stream| stream.backup().map(|b| b.placed_on) == mapping.map(|m| m.placed_on());
+            if differs && self.streams.is_carried(key) && !stream.is_some_and(waited) {
                 self.conflicts.push(Reason::ConflictLost);
             }
             // More than there is room for are not known here: whoever asks for one is placed by its record then.
@@ -175,8 +177,14 @@ impl State {
                 return;
             }
         }
-        let is_published = record.publisher.as_ref().is_some_and(|p| p.at != *replica.id && replica.may_live(&p.at));
-        self.streams.set_elsewhere(key, Elsewhere { is_known: true, is_published });
+        let publisher = publisher_elsewhere(replica, &record);
+        self.streams.set_elsewhere(key, Elsewhere { is_known: true, publisher });
+        self.hear_also_on(replica, key, &record, now);
+        self.streams.succeed(key, now);
+        // One that came second is the only one by now.
+        if record.publisher.is_none() && self.streams.get(key).is_some_and(is_published_here) {
+            replica.dirty.insert(stream_key(key));
+        }
     }
 
     fn stream_gone(&mut self, replica: &mut Replica, key: &StreamKey, now: Duration) {
@@ -192,7 +200,9 @@ impl State {
     /// An origin has come that records spoke of before.
     pub(super) fn follow_streams_on(&mut self, replica: &mut Replica, origin: &str, now: Duration) {
         let waiting = replica.streams.iter().filter(|(key, seen)| {
-            seen.record.origin == origin && self.streams.get(key).is_none_or(|stream| stream.mapping.is_none())
+            let is_there = seen.record.origin == origin;
+            (is_there && self.streams.get(key).is_none_or(|stream| stream.mapping.is_none()))
+                || seen.record.also_on.iter().any(|also| also.origin == origin)
         });
         let waiting: Vec<_> = waiting.map(|(key, _)| key.clone()).collect();
         for key in waiting {
@@ -202,7 +212,11 @@ impl State {
 
     /// The run of an origin that a mapping is on, as records name it.
     pub(super) fn run_of(&self, mapping: Mapping) -> Option<Run> {
-        let origin = self.registry.get(mapping.origin).filter(|_| self.registry.is_current(mapping.placed_on()))?;
+        self.run_at(mapping.placed_on())
+    }
+
+    pub(super) fn run_at(&self, placed_on: (u16, u16)) -> Option<Run> {
+        let origin = self.registry.get(placed_on.0).filter(|_| self.registry.is_current(placed_on))?;
         Some((origin.id.clone(), origin.epoch))
     }
 }
@@ -216,7 +230,8 @@ pub fn new_record(key: &StreamKey, (origin, epoch): (&str, u64), until_ms: u64) 
         epoch,
         confirmed: false,
         publisher: None,
-        copies: Vec::new(),
+        replaced_ms: None,
+        also_on: Vec::new(),
         carriers: Vec::new(),
         until_ms,
         unknown: Unknown::new(),

@@ -1,5 +1,7 @@
 //! Several stores on one shelf: that they agree, whatever happens to the shelf and to each other.
 
+mod copies;
+
 use super::super::{Store, StoreSettings};
 use super::*;
 use crate::cluster::fake::Fake;
@@ -7,7 +9,7 @@ use crate::cluster::record::{FORMAT, Unknown};
 use crate::config::Policy;
 use crate::counters::Counters;
 use crate::flow::{Protocol, Role};
-use crate::placement::{PlaceRequest, Placement};
+use crate::placement::{PlaceError, PlaceRequest, Placement, Sharing};
 use crate::recognize::StreamKey;
 use crate::registry::{Admission, Endpoints, Incarnation, Name, SrsRegistration, Transport};
 use balancer_common::abi::ServiceKind;
@@ -39,11 +41,11 @@ fn peer(id: &str, n: u8) -> PeerRecord {
 }
 
 impl Balancer {
-    fn new(fake: &Fake, n: u8) -> Self {
+    fn new(fake: &Fake, n: u8, sharing: Sharing) -> Self {
         let counters = Arc::new(Counters::default());
         let settings = StoreSettings {
             policy: Policy::LeastLoad,
-            sharing: Default::default(),
+            sharing,
             origin_ttl: s(30),
             default_origin: None,
             admission: Admission { networks: vec!["10.0.0.0/8".parse().unwrap()], own: vec![] },
@@ -71,17 +73,19 @@ impl Balancer {
         }
     }
 
-    async fn place(&self, stream: &str, role: Role, now: Duration) -> Result<Placement, crate::placement::PlaceError> {
-        let k = key(stream);
-        let vip = [192, 0, 2, 10].into();
-        let request = PlaceRequest {
-            key: &k,
-            role,
-            protocol: Protocol::Rtmp,
-            vip,
-            client: ([198, 51, 100, 7], 40000).into(),
-            exclude: &[],
-        };
+    async fn place(&self, stream: &str, role: Role, now: Duration) -> Result<Placement, PlaceError> {
+        self.place_from(([198, 51, 100, 7], 40000).into(), stream, role, now).await
+    }
+
+    async fn place_from(
+        &self,
+        client: SocketAddr,
+        stream: &str,
+        role: Role,
+        now: Duration,
+    ) -> Result<Placement, PlaceError> {
+        let (key, vip) = (&key(stream), [192, 0, 2, 10].into());
+        let request = PlaceRequest { key, role, protocol: Protocol::Rtmp, vip, client, exclude: &[] };
         self.store.place(&request, now).await
     }
 
@@ -114,15 +118,8 @@ fn beat(n: u8, run: &str) -> SrsRegistration {
     }
 }
 
-/// Two balancers and three origins that beat to the first one.
 async fn world(fake: &Fake) -> (Balancer, Balancer) {
-    let (mut a, mut b) = (Balancer::new(fake, 1), Balancer::new(fake, 2));
-    both(&mut a, &mut b, s(0)).await;
-    for n in 1..=3 {
-        a.store.register(&beat(n, "run"), s(0)).await.unwrap();
-    }
-    both(&mut a, &mut b, s(0)).await;
-    (a, b)
+    copies::sharing(fake, Sharing::default()).await
 }
 
 async fn both(a: &mut Balancer, b: &mut Balancer, now: Duration) {
