@@ -6,6 +6,7 @@
 pub mod adopt;
 mod farewell;
 mod journal;
+mod patience;
 mod reset;
 mod session;
 mod several;

@@ -1,5 +1,6 @@
 //! Flows in the kernel: what was counted since the last look, and when one is over.
 
+use super::patience::{Patience, over_for};
 use super::taken::{Guest, Told};
 use super::{Live, State};
 use crate::config::IdleTimes;
@@ -7,7 +8,7 @@ use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol};
 use crate::offload::{Half, SplicedFlow};
 use crate::recognize::StreamKey;
 use crate::slowpath::{PortLease, provoke};
-use balancer_common::abi::{EventKind, FlowKey, PROTO_TCP, PROTO_UDP, Seen};
+use balancer_common::abi::{EventKind, FlowKey, PROTO_TCP, Seen};
 use std::collections::{HashMap, HashSet};
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -34,34 +35,8 @@ pub struct Spliced {
     patience: Patience,
 }
 
-/// How long a flow that is over is waited for: a FIN that was seen here may be lost behind us, and whoever repeats it doubles
-/// his patience each time (RFC 6298 section 5.5). So do we.
-#[derive(Default)]
-struct Patience {
-    /// At the last look.
-    silence: Duration,
-    /// The longest silence that was broken.
-    longest: Duration,
-}
-
-impl Patience {
-    fn after(&mut self, silence: Duration, linger: Duration) -> Duration {
-        if silence < self.silence {
-            self.longest = self.longest.max(self.silence);
-        }
-        self.silence = silence;
-        // A look once a second has seen up to a second less of it.
-        if self.longest.is_zero() { linger } else { linger.max((self.longest + Duration::from_secs(1)) * 2) }
-    }
-}
-
-/// Silence after both FINs: a peer that missed the last ACK may send its FIN again.
-const FIN_LINGER: Duration = Duration::from_secs(5);
-const RST_LINGER: Duration = Duration::from_secs(1);
 /// After an origin's death: the client's next packet is answered by the fast path until then, by the host afterwards.
 const DEAD_LINGER: Duration = Duration::from_secs(10);
-/// After the last word of a UDP conversation: it may be said twice.
-const LAST_WORD_LINGER: Duration = Duration::from_secs(1);
 
 /// Ends of which the peers need not have heard: they are made to ask.
 const IDLE: &str = "idle";
@@ -321,20 +296,6 @@ fn tell_both(record: &FlowRecord) {
     }
 }
 
-/// How long a flow that is over stays, counted from its last packet; `None` while it lives.
-fn over_for([a, b]: [u32; 2], proto: u32) -> Option<Duration> {
-    if proto == PROTO_UDP {
-        return ((a | b) & Seen::FIN != 0).then_some(LAST_WORD_LINGER);
-    }
-    if (a | b) & (Seen::RST | Seen::CLOSED) != 0 {
-        Some(RST_LINGER)
-    } else if a & b & Seen::FIN != 0 {
-        Some(FIN_LINGER)
-    } else {
-        None
-    }
-}
-
 /// The fast path answers both peers with a RST, but one that sends nothing has not heard it.
 fn refused(flow: &SplicedFlow) -> bool {
     (flow.to_origin.seen | flow.to_client.seen) & Seen::REFUSED != 0
@@ -377,23 +338,4 @@ fn add(counter: &mut Counter, half: &Half, last: &mut (u32, u64)) -> bool {
     counter.bytes += half.bytes.saturating_sub(last.1);
     *last = (half.packets, half.bytes);
     packets > 0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn whoever_repeats_a_fin_ever_later_is_waited_for_ever_longer() {
-        let s = Duration::from_secs;
-        let mut patience = Patience::default();
-        assert!((0..5).all(|n| patience.after(s(n), FIN_LINGER) == FIN_LINGER), "an ordinary end");
-        // Repeated after 3, 6 and 12 seconds, as by a sender whose first round trip was a lost SYN.
-        let mut patience = Patience::default();
-        for gap in [3, 6, 12] {
-            assert!((0..gap).all(|n| s(n) < patience.after(s(n), FIN_LINGER)), "{gap}");
-        }
-        assert!(patience.after(s(0), FIN_LINGER) <= s(24));
-        assert!((0..=24).any(|n| s(n) >= patience.after(s(n), FIN_LINGER)), "but not for ever");
-    }
 }
