@@ -20,8 +20,8 @@ pub trait Journal: Send + Sync {
     /// A datagram of a client's that belongs to nothing here has come to user space.
     fn stray(&self, client: FlowKey);
 
-    /// A flow whose packets other balancers forward too has ended here.
-    fn ended(&self, client: FlowKey);
+    /// A flow of ours has ended, whose packets others forward too, as they say or as they may.
+    fn ended(&self, client: FlowKey, is_told: bool);
 }
 
 /// A flow that another process could carry on.

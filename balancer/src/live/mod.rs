@@ -28,7 +28,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-pub use taken::{HEARD_FIN_TO_CLIENT, HEARD_FIN_TO_ORIGIN, HEARD_RST, HEARD_TO_CLIENT, HEARD_TO_ORIGIN, Heard};
+pub use taken::{
+    Claim, HEARD_FIN_TO_CLIENT, HEARD_FIN_TO_ORIGIN, HEARD_RST, HEARD_TO_CLIENT, HEARD_TO_ORIGIN, Heard, Standing,
+};
 
 pub struct Live {
     state: Mutex<State>,

@@ -1,7 +1,7 @@
 //! Flows in the kernel: what was counted since the last look, and when one is over.
 
 use super::patience::{Patience, over_for};
-use super::taken::{Guest, Told};
+use super::taken::{Claim, GUEST_SILENCE_MAX, Guest, Told};
 use super::{Live, State};
 use crate::config::IdleTimes;
 use crate::flow::{Counter, FlowId, FlowRecord, FlowState, Path, Protocol};
@@ -22,6 +22,8 @@ pub struct Spliced {
     pub alone: bool,
     /// Part of a flow that its task goes on to own.
     pub(super) is_channel: bool,
+    /// Against another balancer's.
+    pub(super) claim: Claim,
     /// Another balancer's flow, forwarded here too.
     pub(super) guest: Option<Box<Guest>>,
     /// What others have heard of it.
@@ -44,9 +46,9 @@ const REFUSED: &str = "another request";
 
 impl Spliced {
     pub fn new(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
-        let (port, guest, told, ends_at, patience) = Default::default();
+        let (port, claim, guest, told, ends_at, patience) = Default::default();
         let (alone, is_channel, last) = (false, false, [(0, 0); 2]);
-        Self { id, origin, port, alone, is_channel, guest, told, made_at, last, ends_at, patience }
+        Self { id, origin, port, alone, is_channel, claim, guest, told, made_at, last, ends_at, patience }
     }
 
     pub fn alone(id: FlowId, origin: FlowKey, made_at: Duration, port: Option<PortLease>) -> Self {
@@ -60,7 +62,8 @@ impl Spliced {
     /// For a flow whose counts so far are in its record already.
     pub fn adopted(id: FlowId, flow: &SplicedFlow, port: PortLease) -> Self {
         let last = [(flow.to_origin.packets, flow.to_origin.bytes), (flow.to_client.packets, flow.to_client.bytes)];
-        Self { port: Some(port), alone: true, last, ..Self::new(id, flow.origin, Duration::ZERO) }
+        let claim = Claim::Adopted;
+        Self { port: Some(port), alone: true, claim, last, ..Self::new(id, flow.origin, Duration::ZERO) }
     }
 
     fn ends(&mut self, at: Duration) {
@@ -109,7 +112,9 @@ impl Live {
             }
             let silences = entry.silences(flow, coarse, now);
             let (shortest, longest) = (silences[0].min(silences[1]), silences[0].max(silences[1]));
-            both_speak &= entry.guest.is_none();
+            if entry.guest.is_some() {
+                (idle_timeout, both_speak) = (idle_timeout.min(GUEST_SILENCE_MAX), false);
+            }
             let linger = over_for(entry.seen(flow), client.proto());
             if let Some(linger) = linger.map(|linger| entry.patience.after(shortest, linger)) {
                 if let Some(record) = table.get_mut(entry.id) {
@@ -215,8 +220,8 @@ impl Live {
         if !entry.is_channel {
             self.touch(client, entry.origin);
         }
-        if let Some(journal) = self.journal.get().filter(|_| entry.told.is_some()) {
-            journal.ended(client);
+        if let Some(journal) = self.journal.get().filter(|_| !entry.is_channel) {
+            journal.ended(client, entry.told.is_some());
         }
         self.closed(record);
     }

@@ -13,12 +13,33 @@ use balancer_common::abi::{FlowKey, PROTO_TCP, Seen};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Why a flow is this balancer's. Of two balancers that both say that a flow is theirs, the one with the lesser has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Claim {
+    /// This process has made it, or had nobody to share it with.
+    #[default]
+    Made,
+    /// From a balancer that was dead, or had lost the address.
+    Inherited,
+    /// From an earlier process of this balancer's: others may have inherited it since.
+    Adopted,
+}
+
+/// Whose a flow is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Ours(Claim),
+    GuestOf(Arc<str>),
+}
+
 /// What a guest forwards for its owner.
 #[derive(Debug)]
 pub(super) struct Guest {
     pub owner: Arc<str>,
     /// Bits of [`Heard::bits`] that the owner has not been told.
     pub untold: u8,
+    /// Those of ends that this owner has been told, or is about to be.
+    pub ends: u8,
     pub told_at: Duration,
 }
 
@@ -41,6 +62,10 @@ pub struct Heard {
 
 /// Less than half of the shortest time for which a flow may be silent: one message may be lost.
 const TOLD_EVERY: Duration = Duration::from_secs(3);
+
+/// A guest that is silent for so long is not kept: the next packet is asked about. Its owner may have ended it, and that
+/// been told in vain.
+pub(super) const GUEST_SILENCE_MAX: Duration = Duration::from_secs(15);
 
 /// Packets to the origin, to the client; a FIN of the client's, of the origin's; a RST of either's.
 pub const HEARD_TO_ORIGIN: u8 = 1;
@@ -68,8 +93,8 @@ impl Live {
         }
         let id = state.table.insert(record);
         let mut entry = Spliced::alone(id, origin, now, Some(port));
-        entry.guest =
-            guest_of.map(|owner| Box::new(Guest { owner: owner.clone(), untold: 0, told_at: Duration::ZERO }));
+        entry.claim = Claim::Inherited;
+        entry.guest = guest_of.map(|owner| Box::new(Guest::of(owner)));
         state.spliced.insert(client, Box::new(entry));
         drop(state);
         if guest_of.is_none() {
@@ -84,10 +109,13 @@ impl Live {
         let Some(entry) = state.spliced.get_mut(&client) else { return false };
         let Some(guest) = &mut entry.guest else { return false };
         if let Some(owner) = owner {
-            guest.owner = owner.clone();
+            if guest.owner != *owner {
+                // It has not been told what the last one has.
+                **guest = Guest::of(owner);
+            }
             return true;
         }
-        entry.guest = None;
+        (entry.guest, entry.claim) = (None, Claim::Inherited);
         let id = entry.id;
         let ticket = state.table.get(id).map(super::ticket);
         drop(state);
@@ -97,13 +125,13 @@ impl Live {
         true
     }
 
-    /// A flow of ours turns out to be another balancer's: an earlier process had it as a guest.
+    /// A flow of ours turns out to be another balancer's. Not one that user space still has to do with.
     pub fn become_guest(&self, client: FlowKey, owner: &Arc<str>) {
         let mut state = self.state();
         let Some(entry) = state.spliced.get_mut(&client).filter(|entry| entry.alone && entry.guest.is_none()) else {
             return;
         };
-        entry.guest = Some(Box::new(Guest { owner: owner.clone(), untold: 0, told_at: Duration::ZERO }));
+        entry.guest = Some(Box::new(Guest::of(owner)));
         let (id, origin) = (entry.id, entry.origin);
         let ticket = state.table.get(id).map(super::ticket);
         drop(state);
@@ -113,7 +141,7 @@ impl Live {
         self.touch(client, origin);
     }
 
-    /// Another balancer has taken the flow: nobody is told of an end.
+    /// The flow is another balancer's, and so are its packets: its peers are told of no end.
     pub fn let_go(&self, client: FlowKey) {
         self.end(client, "taken by another balancer", false);
     }
@@ -130,7 +158,31 @@ impl Live {
     }
 
     pub fn is_guest(&self, client: FlowKey) -> bool {
-        self.state().spliced.get(&client).is_some_and(|entry| entry.guest.is_some())
+        matches!(self.standing(client), Some(Standing::GuestOf(_)))
+    }
+
+    /// `None`: it is not here, or part of another flow.
+    pub fn standing(&self, client: FlowKey) -> Option<Standing> {
+        let state = self.state();
+        let entry = state.spliced.get(&client).filter(|entry| !entry.is_channel)?;
+        Some(match &entry.guest {
+            Some(guest) => Standing::GuestOf(guest.owner.clone()),
+            None => Standing::Ours(entry.claim),
+        })
+    }
+
+    #[cfg(test)]
+    pub fn set_claim(&self, client: FlowKey, claim: Claim) {
+        if let Some(entry) = self.state().spliced.get_mut(&client) {
+            entry.claim = claim;
+        }
+    }
+
+    /// Both keys of every guest, and whose it is.
+    pub fn guests(&self) -> Vec<(FlowKey, FlowKey, Arc<str>)> {
+        let state = self.state();
+        let owners = state.spliced.iter().map(|(client, entry)| (client, entry.origin, entry.guest.as_ref()));
+        owners.filter_map(|(client, origin, guest)| Some((*client, origin, guest?.owner.clone()))).collect()
     }
 
     /// What was heard of guests that their owners have not been told, or not for a while.
@@ -185,6 +237,10 @@ impl Spliced {
 }
 
 impl Guest {
+    fn of(owner: &Arc<str>) -> Self {
+        Self { owner: owner.clone(), untold: 0, ends: 0, told_at: Duration::ZERO }
+    }
+
     fn is_worth_telling(&self, now: Duration) -> bool {
         let is_end = self.untold & (HEARD_FIN_TO_ORIGIN | HEARD_FIN_TO_CLIENT | HEARD_RST) != 0;
         is_end || (self.untold != 0 && now.saturating_sub(self.told_at) >= TOLD_EVERY)
@@ -193,11 +249,31 @@ impl Guest {
     /// `moved`: packets came since the last look; `seen` of both halves.
     pub fn hear(&mut self, moved: [bool; 2], seen: [u32; 2]) {
         let bit = |is_so: bool, bit: u8| if is_so { bit } else { 0 };
-        if moved[0] || moved[1] {
-            self.untold |= bit(moved[0], HEARD_TO_ORIGIN) | bit(moved[1], HEARD_TO_CLIENT);
-            self.untold |= bit(seen[0] & Seen::FIN != 0, HEARD_FIN_TO_ORIGIN);
-            self.untold |= bit(seen[1] & Seen::FIN != 0, HEARD_FIN_TO_CLIENT);
-            self.untold |= bit((seen[0] | seen[1]) & Seen::RST != 0, HEARD_RST);
-        }
+        self.untold |= bit(moved[0], HEARD_TO_ORIGIN) | bit(moved[1], HEARD_TO_CLIENT);
+        let ends = bit(seen[0] & Seen::FIN != 0, HEARD_FIN_TO_ORIGIN)
+            | bit(seen[1] & Seen::FIN != 0, HEARD_FIN_TO_CLIENT)
+            | bit((seen[0] | seen[1]) & Seen::RST != 0, HEARD_RST);
+        // Said again with what comes after it: the first time may have been lost.
+        self.untold |= if moved[0] || moved[1] { ends } else { ends & !self.ends };
+        self.ends |= ends;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_owner_is_told_of_ends_that_the_last_one_was_told_of() {
+        let mut guest = Guest::of(&"a".into());
+        guest.hear([true, false], [Seen::FIN, 0]);
+        assert_eq!(std::mem::take(&mut guest.untold), HEARD_TO_ORIGIN | HEARD_FIN_TO_ORIGIN);
+        guest.hear([false; 2], [Seen::FIN, 0]);
+        assert_eq!(guest.untold, 0);
+        guest.hear([false, true], [Seen::FIN, 0]);
+        assert_eq!(std::mem::take(&mut guest.untold), HEARD_TO_CLIENT | HEARD_FIN_TO_ORIGIN);
+        guest = Guest::of(&"b".into());
+        guest.hear([false; 2], [Seen::FIN, 0]);
+        assert_eq!(guest.untold, HEARD_FIN_TO_ORIGIN);
     }
 }

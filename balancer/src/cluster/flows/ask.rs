@@ -110,7 +110,8 @@ impl Flows {
         if batch.is_empty() {
             return false;
         }
-        let mut owners = self.peers().ids();
+        // Who may have taken a flow has written it before it went from under the name of who had it, which is asked first.
+        let mut owners = self.peers().dead_first();
         owners.push(self.parts.own.clone());
         let texts: Vec<Arc<str>> = batch.iter().map(|key| key_text(*key)).collect();
         match self.parts.shelf.find_flows(&owners, &texts).await {

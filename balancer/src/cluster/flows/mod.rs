@@ -10,8 +10,10 @@
 
 mod addresses;
 mod ask;
+mod claims;
 mod fit;
 mod host;
+mod journal;
 mod peers;
 mod take;
 mod tell;
@@ -30,7 +32,7 @@ pub use writer::CHANGES_MAX;
 use super::Shelf;
 use super::record::PeerRecord;
 use crate::counters::Counters;
-use crate::live::{Journal, Live};
+use crate::live::Live;
 use crate::slowpath::PortPool;
 use crate::sources::Sources;
 use crate::store::{Clock, Store};
@@ -51,8 +53,6 @@ use writer::Changes;
 const BEAT: Duration = Duration::from_secs(1);
 /// Pushes that are lost have all records read again, which says nothing of the flows'.
 const REWRITE_EVERY: Duration = Duration::from_secs(30);
-/// What could not be read or forgotten is tried again after this: there may be very much of it.
-const AGAIN_AFTER: Duration = Duration::from_secs(3);
 /// Ends of flows that others forward too, waiting to be told.
 const OVER_MAX: usize = 65_536;
 
@@ -88,6 +88,10 @@ pub struct Flows {
     /// Rung when they may have changed.
     bell: Arc<Notify>,
     over: Mutex<Vec<FlowKey>>,
+    /// Flows of ours that somebody is to be told of, or all.
+    claims: Mutex<Vec<(Option<Arc<str>>, FlowKey)>>,
+    /// Whose our flows are is to be asked.
+    is_unsettled: AtomicBool,
     /// When all flows were last looked through because of the shelf.
     read_at: Mutex<Option<Duration>>,
     /// What the host was told to ask about.
@@ -116,6 +120,8 @@ impl Flows {
             held: Mutex::default(),
             bell: Arc::default(),
             over: Mutex::default(),
+            claims: Mutex::default(),
+            is_unsettled: AtomicBool::new(false),
             read_at: Mutex::default(),
             asked_for: Mutex::default(),
             to_take: Mutex::default(),
@@ -123,7 +129,7 @@ impl Flows {
             taking: tokio::sync::Mutex::default(),
             began_ms: AtomicU64::new(began_ms),
         });
-        flows.parts.live.set_journal(Arc::new(Told(Arc::downgrade(&flows))));
+        flows.parts.live.set_journal(Arc::new(journal::Told(Arc::downgrade(&flows))));
         flows
     }
 
@@ -152,9 +158,7 @@ impl Flows {
                 Err(error) => debug!(%error, "what an earlier process has left is not known"),
             }
         }
-        if let Err(error) = self.yield_others().await {
-            debug!(%error, "whose the flows are is not known");
-        }
+        self.settle_logged().await;
         self.rewrite();
     }
 
@@ -172,6 +176,8 @@ impl Flows {
         self.refresh_peers().await;
         if is_new || is_emptied {
             self.shelf_up().await;
+        } else {
+            self.unsettle();
         }
     }
 
@@ -208,34 +214,33 @@ impl Flows {
         for id in changed.new.iter().chain(&changed.lost) {
             self.take_logged(id).await;
         }
+        if !changed.lost.is_empty() {
+            self.take_dead();
+        }
+        if changed.back {
+            self.unsettle();
+        }
     }
 
     /// One of them has not been heard for its time.
     pub async fn peer_lost(&self, id: &str) {
         if self.peers().lose(id) {
             self.take_logged(&id.into()).await;
+            self.take_dead();
         }
     }
 
-    async fn take_logged(&self, id: &Arc<str>) {
-        if let Err(error) = self.take(id).await {
-            // What was not read is nobody's: neither ended nor forgotten, if nobody comes back to it.
-            warn!(peer = %id, %error, "another balancer's flows cannot be read: tried again, and packets are asked about");
-            self.take_again(id);
+    async fn settle_logged(&self) {
+        if let Err(error) = self.settle().await {
+            debug!(%error, "whose the flows are is not known");
+            self.is_unsettled.store(true, Relaxed);
         }
     }
 
-    /// Later, once more.
-    fn take_again(&self, id: &Arc<str>) {
-        self.to_take().insert(id.clone(), self.parts.clock.now() + AGAIN_AFTER);
-    }
-
-    /// Those whose time has come by `now`.
-    async fn take_waiting(&self, now: Duration) {
-        let due: Vec<Arc<str>> = self.to_take().extract_if(.., |_, at| *at <= now).map(|(id, _)| id).collect();
-        for id in &due {
-            self.take_logged(id).await;
-        }
+    /// Others have changed, so that a flow may be somebody else's, or no longer is.
+    fn unsettle(&self) {
+        self.is_unsettled.store(true, Relaxed);
+        self.bell.notify_one();
     }
 
     async fn beat(&self) {
@@ -255,6 +260,10 @@ impl Flows {
                 self.arrived(&came).await;
             }
             self.take_waiting(self.parts.clock.now()).await;
+            if self.is_unsettled.swap(false, Relaxed) {
+                self.settle_logged().await;
+            }
+            self.tell_claims().await;
             if is_tick {
                 self.tell_over().await;
                 self.tell_heard().await;
@@ -277,7 +286,11 @@ impl Flows {
             return None;
         }
         let came = now.difference(&held).copied().collect();
+        let gone: Vec<IpAddr> = held.difference(&now).copied().collect();
         *held = now;
+        drop(held);
+        self.drop_guests(&gone);
+        self.is_unsettled.store(true, Relaxed);
         Some(came)
     }
 
@@ -301,6 +314,14 @@ impl Flows {
             return owner.clone();
         }
         peers.heir(&self.parts.own, vip, flow)
+    }
+
+    /// A flow that others forward is not here, or no more: they are told, or ask anew.
+    fn end_elsewhere(&self, client: FlowKey) {
+        let mut over = self.over();
+        if over.len() < OVER_MAX {
+            over.push(client);
+        }
     }
 
     /// Ours, or another balancer's.
@@ -341,39 +362,11 @@ impl Flows {
         self.to_take.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn claims(&self) -> MutexGuard<'_, Vec<(Option<Arc<str>>, FlowKey)>> {
+        self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn over(&self) -> MutexGuard<'_, Vec<FlowKey>> {
         self.over.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Not the flows themselves: the table of live flows is among their parts.
-struct Told(std::sync::Weak<Flows>);
-
-impl Journal for Told {
-    fn touched(&self, client: FlowKey, origin: FlowKey) {
-        if let Some(flows) = self.0.upgrade() {
-            flows.change(client, origin);
-        }
-    }
-
-    fn missed(&self, key: FlowKey) {
-        if let Some(flows) = self.0.upgrade() {
-            flows.missed(key);
-        }
-    }
-
-    fn stray(&self, client: FlowKey) {
-        if let Some(flows) = self.0.upgrade() {
-            flows.stray(client);
-        }
-    }
-
-    fn ended(&self, client: FlowKey) {
-        if let Some(flows) = self.0.upgrade() {
-            let mut over = flows.over();
-            if over.len() < OVER_MAX {
-                over.push(client);
-            }
-        }
     }
 }

@@ -35,6 +35,8 @@ struct Known {
 pub struct Changed {
     pub new: Vec<Arc<str>>,
     pub lost: Vec<Arc<str>>,
+    /// Some were dead.
+    pub back: bool,
 }
 
 impl Peers {
@@ -49,6 +51,9 @@ impl Peers {
             });
             known.sources.clone_from(&peer.sources);
             known.source_ports = peer.source_ports.clone();
+            if peer.is_alive && !known.is_alive {
+                changed.back = true;
+            }
             if std::mem::replace(&mut known.is_alive, peer.is_alive) && !peer.is_alive {
                 changed.lost.push(peer.id.clone());
             }
@@ -64,6 +69,13 @@ impl Peers {
             changed.lost.push(id.clone());
         }
         changed
+    }
+
+    /// It has said something. If its beat says otherwise, that is told anew.
+    pub fn hear(&mut self, id: &str) {
+        if let Some(known) = self.known.get_mut(id) {
+            known.is_alive = true;
+        }
     }
 
     /// `true`: it was alive until now.
@@ -82,6 +94,16 @@ impl Peers {
 
     pub fn ids(&self) -> Vec<Arc<str>> {
         self.known.keys().cloned().collect()
+    }
+
+    pub fn dead(&self) -> Vec<Arc<str>> {
+        self.known.iter().filter(|(_, known)| !known.is_alive).map(|(id, _)| id.clone()).collect()
+    }
+
+    pub fn dead_first(&self) -> Vec<Arc<str>> {
+        let mut ids = self.ids();
+        ids.sort_by_key(|id| self.is_alive(id));
+        ids
     }
 
     pub fn living(&self) -> Vec<Arc<str>> {
@@ -110,6 +132,11 @@ impl Peers {
     pub fn carries(&self, id: &str, vip: IpAddr) -> bool {
         let has = |known: &Known| known.holds.as_ref().is_none_or(|holds| holds.contains(&vip));
         self.known.get(id).is_some_and(|known| known.is_alive && has(known))
+    }
+
+    /// Somebody else may have packets to the address.
+    pub fn share(&self, vip: IpAddr) -> bool {
+        self.known.keys().any(|id| self.carries(id, vip))
     }
 
     /// Whose a flow becomes that has lost its owner: the same for everybody who is asked. `own` is one of those to whom it

@@ -5,18 +5,24 @@
 
 use super::Flows;
 use super::fit::{Fit, Unfit};
+use super::tell::Message;
 use super::wire::key_text;
 use super::writer::BATCH_MAX;
-use crate::cluster::{FlowAt, ShelfError};
+use crate::cluster::{FlowAt, FlowPage, ShelfError};
 use crate::offload::{SpliceError, Survey, Way};
 use balancer_common::abi::{FlowKey, Reason};
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tracing::{debug, info, warn};
 
 /// Flows whose ways are looked for together.
 const CHUNK_MAX: usize = 8_192;
+
+/// What could not be read or forgotten is tried again after this: there may be very much of it.
+const AGAIN_AFTER: Duration = Duration::from_secs(3);
+const PAGE_TRIES: usize = 5;
 
 /// A record, and under whose name it was found.
 #[derive(Clone, Debug)]
@@ -76,7 +82,7 @@ impl Flows {
         let (mut taken, mut old) = (Taken::default(), Vec::new());
         let (mut page, mut waiting) = (Some(0), Vec::new());
         while let Some(number) = page {
-            let found = self.parts.shelf.flows_of(owner, number).await?;
+            let found = self.page_of(owner, number).await?;
             waiting.extend(found.flows.into_iter().map(|text| Found { owner: owner.clone(), text }));
             page = found.next;
             if waiting.len() >= CHUNK_MAX || page.is_none() {
@@ -89,11 +95,51 @@ impl Flows {
         }
         // Not before all pages were read, which may be counted by what is left.
         self.forget(old).await;
+        self.inherit_guests(owner);
         if taken.own + taken.guests + taken.refused > 0 {
             let Taken { own, guests, left, refused } = taken;
             info!(%owner, own, guests, left, refused, "carries on another balancer's flows");
         }
         Ok(taken)
+    }
+
+    /// A store that is late once is asked again: a take-over must not begin anew with every late page of many.
+    async fn page_of(&self, owner: &str, number: u64) -> Result<FlowPage, ShelfError> {
+        for _ in 1..PAGE_TRIES {
+            match self.parts.shelf.flows_of(owner, number).await {
+                Err(ShelfError::Late) => {}
+                answer => return answer,
+            }
+        }
+        self.parts.shelf.flows_of(owner, number).await
+    }
+
+    /// What the lost one was to inherit has another heir.
+    pub(super) fn take_dead(&self) {
+        let dead = self.peers().dead();
+        self.to_take().extend(dead.into_iter().map(|id| (id, Duration::ZERO)));
+        self.bell.notify_one();
+    }
+
+    pub(super) async fn take_logged(&self, id: &Arc<str>) {
+        if let Err(error) = self.take(id).await {
+            // What was not read is nobody's: neither ended nor forgotten, if nobody comes back to it.
+            warn!(peer = %id, %error, "another balancer's flows cannot be read: tried again, and packets are asked about");
+            self.take_again(id);
+        }
+    }
+
+    /// Later, once more.
+    fn take_again(&self, id: &Arc<str>) {
+        self.to_take().insert(id.clone(), self.parts.clock.now() + AGAIN_AFTER);
+    }
+
+    /// Those whose time has come by `now`.
+    pub(super) async fn take_waiting(&self, now: Duration) {
+        let due: Vec<Arc<str>> = self.to_take().extract_if(.., |_, at| *at <= now).map(|(id, _)| id).collect();
+        for id in &due {
+            self.take_logged(id).await;
+        }
     }
 
     /// Records that were asked for: their packets come here.
@@ -120,30 +166,6 @@ impl Flows {
             taken += done.taken;
         }
         Ok(taken)
-    }
-
-    /// Flows that are another living balancer's too: it was alone with the shelf, or an earlier process of ours had them as
-    /// guests. Where both have written them, they stay with whose name comes first.
-    pub(super) async fn yield_others(&self) -> Result<(), ShelfError> {
-        let others = self.peers().living();
-        if others.is_empty() {
-            return Ok(());
-        }
-        let own = [self.parts.own.clone()];
-        for batch in self.parts.live.all_carried().chunks(BATCH_MAX) {
-            let keys: Vec<Arc<str>> = batch.iter().map(|(client, _)| key_text(*client)).collect();
-            let theirs = self.parts.shelf.find_flows(&others, &keys).await?;
-            let ours = self.parts.shelf.find_flows(&own, &keys).await?;
-            for (((client, _), theirs), ours) in batch.iter().zip(theirs).zip(ours) {
-                let Some(found) = theirs.filter(|found| ours.is_none() || found.owner < self.parts.own) else {
-                    continue;
-                };
-                if self.peers().carries(&found.owner, client.addresses().1.ip()) {
-                    self.parts.live.become_guest(*client, &found.owner);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Nothing has an empty name.
@@ -196,11 +218,8 @@ impl Flows {
                 },
                 Err(None) => {
                     taken.left += 1;
-                    // Taken before, and not forgotten under the old name then.
-                    if matches!(candidate.whose, Whose::Ours)
-                        && candidate.owner != self.parts.own
-                        && self.parts.live.carried(candidate.fit.client).is_some()
-                    {
+                    // Ours by another way: then it goes from under the other name all the same.
+                    if self.is_doubly_recorded(&candidate) {
                         ours.push(candidate);
                     }
                 }
@@ -281,6 +300,12 @@ impl Flows {
         Ok(())
     }
 
+    fn is_doubly_recorded(&self, candidate: &Candidate) -> bool {
+        let is_ours =
+            || self.parts.live.carried(candidate.fit.client).is_some_and(|c| c.origin == candidate.fit.origin);
+        matches!(candidate.whose, Whose::Ours) && *candidate.owner != *self.parts.own && is_ours()
+    }
+
     fn is_installed(&self, fit: &Fit) -> bool {
         let leads_to = |key, to: FlowKey| self.parts.host.half(key).is_some_and(|half| half.egress.reversed() == to);
         leads_to(fit.client, fit.origin) && leads_to(fit.origin, fit.client)
@@ -315,13 +340,14 @@ impl Flows {
             by_owner.entry(owner).or_default().push(record);
         }
         for (owner, records) in by_owner {
-            self.tell_taken(&owner, &records).await;
             for batch in records.chunks(BATCH_MAX) {
                 if let Err(error) = self.parts.shelf.put_flows(&owner, batch).await {
                     debug!(%owner, %error, "records of flows that were taken stay under the old name for now");
                     self.take_again(&owner);
                 }
             }
+            // Then: it may live, and write them again.
+            self.say(Some(&owner), Message { took: true, ..Message::default() }).await;
         }
     }
 }

@@ -1,10 +1,9 @@
-//! What balancers say to each other about flows: which addresses they have, what a guest has heard, what is over or was
-//! taken. Any of it may be lost; the next second says it again, or silence ends what is left.
+//! What balancers say to each other about flows: which addresses they have, what a guest has heard, what is over, and whose
+//! they are. Any of it may be lost; the next second says it again, or silence ends what is left.
 
 use super::Flows;
 use super::ask::keys;
 use super::wire::{key_text, parse_key};
-use crate::cluster::FlowAt;
 use crate::live::Heard;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -21,26 +20,29 @@ const KIND: &str = "flows";
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Message {
     /// [`KIND`]: other messages are for others.
-    about: String,
-    from: String,
+    pub about: String,
+    pub from: String,
     /// Addresses of VIPs and sources that its sender has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    holds: Option<BTreeSet<IpAddr>>,
+    pub holds: Option<BTreeSet<IpAddr>>,
     /// Flows of the receiver's, by their client's keys, with [`Heard::bits`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    heard: Vec<(String, u8)>,
+    pub heard: Vec<(String, u8)>,
     /// Flows of the sender's that have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    over: Vec<String>,
-    /// Flows of the receiver's that are the sender's from now on.
+    pub over: Vec<String>,
+    /// Flows that are the sender's, and how well: see [`super::claims`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    taken: Vec<String>,
+    pub claims: Vec<(String, u8)>,
+    /// Some of the receiver's flows are the sender's from now on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub took: bool,
 }
 
 impl Message {
     fn read(text: &str) -> Option<Self> {
         let message: Self = (text.len() <= MESSAGE_BYTES_MAX).then(|| serde_json::from_str(text).ok())??;
-        let named = [message.heard.len(), message.over.len(), message.taken.len()].into_iter().sum::<usize>();
+        let named = [message.heard.len(), message.over.len(), message.claims.len()].into_iter().sum::<usize>();
         (message.about == KIND && named <= NAMED_MAX).then_some(message)
     }
 }
@@ -52,27 +54,30 @@ impl Flows {
         if *message.from == *self.parts.own || !self.peers().knows(&message.from) {
             return true;
         }
+        let from: Arc<str> = message.from.as_str().into();
+        self.peers().hear(&from);
         if let Some(holds) = message.holds
-            && self.peers().hold(&message.from, holds)
+            && self.peers().hold(&from, holds)
         {
-            // What it carried may be ours by now.
-            self.to_take().insert(message.from.as_str().into(), Duration::ZERO);
-            self.bell.notify_one();
+            // What it carried may be ours by now, and the other way round.
+            self.to_take().insert(from.clone(), Duration::ZERO);
+            self.unsettle();
+        }
+        if message.took {
+            self.unsettle();
         }
         for (key, bits) in &message.heard {
             if let Some(key) = parse_key(key) {
-                self.parts.live.heard_elsewhere(key, *bits);
+                self.heard(key, &from, *bits);
             }
         }
         let over = keys(message.over.iter().map(String::as_str));
         if !over.is_empty() {
-            self.parts.live.guests_over(&over, &message.from);
+            self.parts.live.guests_over(&over, &from);
         }
-        for key in keys(message.taken.iter().map(String::as_str)) {
-            let vip = key.addresses().1.ip();
-            // We have the address still: then it is ours until we are dead.
-            if !self.parts.host.is_here(vip) && self.parts.live.carried(key).is_some() {
-                self.parts.live.let_go(key);
+        for (key, claim) in &message.claims {
+            if let Some(key) = parse_key(key) {
+                self.claimed(key, &from, *claim);
             }
         }
         true
@@ -104,18 +109,7 @@ impl Flows {
         }
     }
 
-    /// To an owner that may live and have lost its address.
-    pub(super) async fn tell_taken(&self, owner: &Arc<str>, flows: &[FlowAt]) {
-        if !self.peers().is_alive(owner) {
-            return;
-        }
-        for part in flows.chunks(NAMED_MAX) {
-            let taken = part.iter().map(|flow| flow.client.to_string()).collect();
-            self.say(Some(owner), Message { taken, ..Message::default() }).await;
-        }
-    }
-
-    async fn say(&self, to: Option<&str>, message: Message) {
+    pub(super) async fn say(&self, to: Option<&str>, message: Message) {
         let message = Message { about: KIND.to_owned(), from: self.parts.own.to_string(), ..message };
         let Ok(text) = serde_json::to_string(&message) else { return };
         if let Err(error) = self.parts.shelf.tell(to, &text).await {

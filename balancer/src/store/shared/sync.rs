@@ -10,9 +10,10 @@ use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::debug;
 
-/// How often a balancer shows that it lives, and for how long that holds: three beats.
+/// How often a balancer shows that it lives, and for how long that holds: a host may be busy for some seconds. Nobody's
+/// packets wait for it: whoever gets them asks the shelf, whether the owner of their flow lives or not.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
-pub const LIVES_FOR: Duration = Duration::from_secs(3);
+pub const LIVES_FOR: Duration = Duration::from_secs(6);
 /// What is written behind is written at least this often, should nobody have asked for it.
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// Beats between two looks at the common clock, and at records whose time is over.

@@ -1,12 +1,14 @@
 //! Tests of flows that change hands: several balancers on one shelf, each with a kernel that only remembers.
 
 mod ask;
+mod claims;
 mod forged;
 mod take;
 mod wire;
 mod writer;
 
 use super::{Flows, Host, Parts, Peer, Ports};
+use crate::cluster::News;
 use crate::cluster::fake::Fake;
 use crate::config::Policy;
 use crate::counters::Counters;
@@ -22,8 +24,10 @@ use crate::store::{Clock, Store, StoreSettings};
 use balancer_common::abi::{FlowFlags, FlowKey, Reason, ServiceKind, Splice, Track};
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
 
 const VIP: &str = "192.0.2.10";
 const SOURCE: &str = "10.0.0.10";
@@ -120,6 +124,7 @@ struct Lb {
     ports: Arc<PortPool>,
     counters: Arc<Counters>,
     id: Arc<str>,
+    news: tokio::sync::Mutex<Receiver<News>>,
 }
 
 impl Lb {
@@ -136,9 +141,11 @@ impl Lb {
         let clock = Clock::start();
         let live = Live::new(store.clone(), None, clock);
         let (kernel, ports) = (Arc::new(Kernel::default()), PortPool::new(20_000..=29_999));
+        let shelf = fake.shelf(id);
+        let news = tokio::sync::Mutex::new(shelf.news());
         let flows = Flows::new(Parts {
             own: id.into(),
-            shelf: fake.shelf(id),
+            shelf,
             host: kernel.clone(),
             live: live.clone(),
             store: store.clone(),
@@ -152,7 +159,7 @@ impl Lb {
                 (ServiceKind::Srt, SocketAddr::new(ip(VIP), 10080)),
             ],
         });
-        let lb = Self { flows, live, store, kernel, ports, counters, id: id.into() };
+        let lb = Self { flows, live, store, kernel, ports, counters, id: id.into(), news };
         lb.add_origin("o1", EPOCH).await;
         lb
     }
@@ -271,6 +278,22 @@ fn leg(write_seq: u32, copied_seq: u32) -> Leg {
         sack: true,
         own_timestamp: write_seq ^ 0x55,
         peer_timestamp: copied_seq ^ 0xaa,
+    }
+}
+
+/// What the first has to say is heard by the second, which does what is to be done then.
+async fn talk(from: &Lb, to: &Lb) {
+    from.flows.tell_claims().await;
+    from.flows.tell_over().await;
+    from.flows.tell_holds().await;
+    let mut news = to.news.lock().await;
+    while let Ok(news) = news.try_recv() {
+        if let News::Told(what) = news {
+            assert!(to.flows.told(&what));
+        }
+    }
+    if to.flows.is_unsettled.swap(false, Relaxed) {
+        to.flows.settle().await.unwrap();
     }
 }
 
