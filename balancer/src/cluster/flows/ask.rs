@@ -20,6 +20,8 @@ const BATCH_TIME: Duration = Duration::from_millis(1);
 pub const QUESTIONS_MAX: usize = 16_384;
 /// A shelf that says nothing for so long is not waited for: the flow is nobody's.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The same while another balancer's flows are still to be read: it may well be one of those.
+const PATIENCE_OWED: Duration = Duration::from_secs(30);
 /// How long an answer holds for what comes to user space; the kernel remembers by itself.
 const BELIEVED_FOR: Duration = Duration::from_secs(10);
 
@@ -163,7 +165,8 @@ impl Flows {
 
     /// The kernel asks again, as long as packets come.
     fn give_up(&self, batch: &[FlowKey]) {
-        let late = |key: &&FlowKey| self.questions().known.get(*key).is_some_and(|s| s.since.elapsed() >= PATIENCE);
+        let patience = if self.is_taking() { PATIENCE_OWED } else { PATIENCE };
+        let late = |key: &&FlowKey| self.questions().known.get(*key).is_some_and(|s| s.since.elapsed() >= patience);
         let late: Vec<FlowKey> = batch.iter().filter(late).copied().collect();
         late.into_iter().for_each(|key| self.nobodys(key));
     }

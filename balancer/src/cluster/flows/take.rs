@@ -103,6 +103,11 @@ impl Flows {
         Ok(taken)
     }
 
+    /// Flows that may be for this host have not been read yet.
+    pub(super) fn is_taking(&self) -> bool {
+        !self.to_take().is_empty() || self.taking.try_lock().is_err()
+    }
+
     /// A store that is late once is asked again: a take-over must not begin anew with every late page of many.
     async fn page_of(&self, owner: &str, number: u64) -> Result<FlowPage, ShelfError> {
         for _ in 1..PAGE_TRIES {

@@ -73,6 +73,26 @@ async fn a_store_that_says_nothing_is_not_waited_for() {
     assert_eq!(nobodys(&b.kernel), [stranger(1)]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_flows_are_still_to_be_read_nothing_is_nobodys() {
+    let fake = Fake::new();
+    let (a, b) = (Lb::new(&fake, "a").await, Lb::new(&fake, "b").await);
+    let key = a.carry(1);
+    a.write_all().await;
+    fake.trouble(Trouble::Slow);
+    b.meet(&[&a]).await;
+    for _ in 0..4 {
+        b.flows.missed(key);
+        while b.flows.ask_once().await {}
+        tokio::time::advance(Duration::from_secs(3)).await;
+    }
+    assert!(nobodys(&b.kernel).is_empty(), "a's flows could not be read yet");
+    fake.trouble(Trouble::None);
+    b.flows.missed(key);
+    while b.flows.ask_once().await {}
+    assert!(b.live.is_guest(key));
+}
+
 #[tokio::test]
 async fn strays_are_asked_about_once_in_a_while_and_not_without_end() {
     let fake = Fake::new();
