@@ -17,6 +17,9 @@ const KEY: &str = "__defaultVhost__/live/a";
 /// Longer than a dead connection takes to be believed dead, and an encoder to come again.
 const LATER: Duration = Duration::from_secs(40);
 
+/// The measured loads of two idle servers say little.
+const BY_TURNS: &str = "policy = \"round-robin\"\n";
+
 /// In the order in which it is taken down.
 struct House {
     nginx: Vec<NginxOrigin>,
@@ -102,8 +105,7 @@ fn viewers_are_shared_by_the_origin_and_an_edge_that_fetches_through_the_vip() {
     if !met(NEEDS) {
         return;
     }
-    // By turns: the measured loads of two idle servers say little.
-    let mut house = House::build(1, 1, "policy = \"round-robin\"\n");
+    let mut house = House::build(1, 1, BY_TURNS);
     let publisher = house.publish(0, "a");
     house.wait_published();
     let mut players: Vec<Player> = (0..6).map(|i| house.play(&format!("p{i}"))).collect();
@@ -142,7 +144,7 @@ fn an_edge_that_has_nothing_is_given_up_for_the_stream() {
         return;
     }
     // An edge in name only: it takes viewers and fetches nothing.
-    let house = House::with_edges(1, (1, false), "");
+    let house = House::with_edges(1, (1, false), BY_TURNS);
     let _publisher = house.publish(0, "a");
     house.wait_published();
     let players: Vec<Player> = (0..4).map(|i| house.play(&format!("p{i}"))).collect();
