@@ -67,6 +67,8 @@ pub struct Origin {
     pub lease: Lease,
     /// `None`: never.
     pub expires_at: Option<Duration>,
+    /// Its lease was last renewed at another balancer.
+    pub beats_elsewhere: bool,
     pub draining: Option<Draining>,
     /// Which run of it this is, where several balancers share it; 0: they do not.
     pub epoch: u64,
@@ -103,6 +105,7 @@ impl Origin {
             probe: ProbeSpec::default(),
             lease: Lease::Default,
             expires_at: None,
+            beats_elsewhere: false,
             draining: None,
             epoch: 0,
             health: Health::default(),
@@ -123,6 +126,7 @@ impl Origin {
     }
 
     pub fn renew(&mut self, default_ttl: Duration, now: Duration) {
+        self.beats_elsewhere = false;
         self.expires_at = match (self.source, self.lease) {
             (Source::Default, _) | (_, Lease::Never) => None,
             (_, Lease::Default) => Some(now + default_ttl),

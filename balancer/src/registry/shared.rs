@@ -36,6 +36,9 @@ pub struct SharedOrigin {
     pub draining: Option<Draining>,
 }
 
+/// Clocks are compared to less than that, and leases are longer.
+const LATER_MIN: Duration = Duration::from_secs(1);
+
 /// What was told of an origin is known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Applied {
@@ -124,6 +127,15 @@ impl Registry {
         is_replaced
     }
 
+    /// Nobody here hears of the beats of origins that beat elsewhere: their leases go on.
+    pub fn hold_leases(&mut self, now: Duration) {
+        let until = now + self.default_ttl;
+        let held = self.slots.live_mut().filter(|(_, origin)| origin.beats_elsewhere && !origin.health.is_expired());
+        for expires_at in held.filter_map(|(_, origin)| origin.expires_at.as_mut()) {
+            *expires_at = (*expires_at).max(until);
+        }
+    }
+
     /// What other balancers bring the origins; those that are not listed get nothing from them.
     pub fn set_others(&mut self, loads: &HashMap<u16, (Load, u32)>) {
         for (index, origin) in self.slots.live_mut() {
@@ -170,6 +182,9 @@ impl Origin {
         self.role = told.role;
         self.proxy_protocol = told.proxy_protocol;
         self.lease = told.lease;
+        // Our own word comes back, too.
+        let is_later = |(ours, theirs): (Duration, Duration)| theirs > ours + LATER_MIN;
+        self.beats_elsewhere |= self.expires_at.zip(told.expires_at).is_none_or(is_later);
         self.expires_at = told.expires_at;
         self.draining = told.draining;
     }

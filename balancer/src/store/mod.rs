@@ -208,7 +208,10 @@ impl Store {
 
     /// Leases and deadlines; about once a second.
     pub fn tick(&self, now: Duration) {
-        self.change(|State { registry, streams, .. }| {
+        self.change(|State { registry, streams, shared, .. }| {
+            if shared.as_ref().is_some_and(|replica| replica.is_deaf(now)) {
+                registry.hold_leases(now);
+            }
             for origin in registry.tick(now) {
                 streams.free_origin(origin, now);
             }

@@ -39,7 +39,9 @@ impl Store {
         let mut wrong = Vec::new();
         self.change(|state| {
             state.with_replica(|state, replica| {
-                replica.is_up = true;
+                if !std::mem::replace(&mut replica.is_up, true) {
+                    replica.up_since = Some(now);
+                }
                 state.forget_absent(replica, entries);
                 // Streams are on origins.
                 for kind in [Kind::Peer, Kind::Origin, Kind::Stream] {

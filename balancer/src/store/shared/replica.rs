@@ -9,11 +9,16 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+/// Within that time after the shelf is back every balancer has reached it and written.
+const HEARD_AFTER: Duration = Duration::from_secs(10);
+
 pub struct Replica {
     /// This balancer.
     pub id: Arc<str>,
     /// Whether the shelf can be asked.
     pub is_up: bool,
+    /// When everything that lies there was read last after it was away.
+    pub up_since: Option<Duration>,
     pub origins: HashMap<Arc<str>, Seen<OriginRecord>>,
     pub streams: HashMap<Arc<StreamKey>, Seen<StreamRecord>>,
     /// The others.
@@ -53,6 +58,7 @@ impl Replica {
         let mut replica = Self {
             id,
             is_up: false,
+            up_since: None,
             origins: HashMap::new(),
             streams: HashMap::new(),
             peers: HashMap::new(),
@@ -65,6 +71,11 @@ impl Replica {
         // Until the common clock is known.
         replica.set_clock(unix, now);
         replica
+    }
+
+    /// Others' beats are not heard, or not all of them yet: whoever hears them writes of them when the shelf is back.
+    pub fn is_deaf(&self, now: Duration) -> bool {
+        !self.is_up || self.up_since.is_some_and(|since| now < since + HEARD_AFTER)
     }
 
     /// What the common clock shows now.

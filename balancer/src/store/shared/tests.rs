@@ -1,6 +1,7 @@
 //! Several stores on one shelf: that they agree, whatever happens to the shelf and to each other.
 
 mod copies;
+mod leases;
 
 use super::super::{Store, StoreSettings};
 use super::*;
