@@ -353,6 +353,8 @@ reasons! {
     PeerLost = 221, Cluster, "peer_lost";
     /// Two balancers have an address and ports towards origins in common, or one id: give each its own.
     PeerCollision = 222, Cluster, "peer_collision";
+    /// A session of WebRTC that another balancer has signalled was carried on here.
+    SessionTaken = 226, Cluster, "session_taken";
 }
 
 const _: () = assert!(size_of::<ReasonCount>() == 16);

@@ -52,6 +52,7 @@ fn own_record(settings: &Settings, listens: &[(Transport, SocketAddr)]) -> PeerR
 pub fn start(ctx: &Arc<Context>, stopped: &watch::Receiver<bool>) {
     let Some(share) = ctx.store.share_of() else { return };
     tokio::spawn(shared::run(ctx.store.clone(), ctx.clock, stopped.clone()));
+    tokio::spawn(ctx.rtc.clone().share(stopped.clone()));
     tokio::spawn(agree_on_cookies(ctx.clone(), share.shelf.clone()));
 }
 

@@ -167,12 +167,14 @@ pub struct AlsoOnRecord {
     pub unknown: Unknown,
 }
 
-/// A session of WebRTC, under each of its names.
+/// A session of WebRTC, under its resource or, where its origin has told none, under its first name. Gone once nobody has
+/// it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SessionRecord {
     pub v: u32,
-    /// The balancer that has signalled it.
-    pub at: String,
+    /// What balancers call it among themselves, and the kernel's flows by it.
+    pub number: u32,
+    /// The origin's user name fragments.
     pub ufrags: Vec<String>,
     pub stream: String,
     /// `publish` or `play`.
@@ -184,8 +186,11 @@ pub struct SessionRecord {
     /// Names it in a DELETE or PATCH.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
-    /// Gone then, unless it is renewed.
-    pub until_ms: u64,
+    /// Ids of the balancers that have it: those that have signalled it, or forward its flows. Who came last is last.
+    pub carriers: Vec<String>,
+    /// It has been ended: whoever has it ends its flows and leaves.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub over: bool,
     #[serde(flatten)]
     pub unknown: Unknown,
 }

@@ -29,7 +29,7 @@ pub enum ShelfError {
 pub enum Kind {
     Origin,
     Stream,
-    /// A session of WebRTC, under each of its names.
+    /// A session of WebRTC.
     Session,
     /// A balancer.
     Peer,

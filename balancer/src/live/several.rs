@@ -1,7 +1,7 @@
 //! Flows of the same session, which somebody else keeps: what has become of them, and their common end.
 
 use super::{Live, State};
-use crate::flow::{FlowId, Protocol};
+use crate::flow::{FlowId, FlowRecord, Protocol};
 use crate::offload::SplicedFlow;
 use balancer_common::abi::{FlowFlags, FlowKey};
 use std::collections::{HashMap, HashSet};
@@ -26,6 +26,13 @@ impl Live {
         let state = self.state();
         let record = state.table.get(id)?;
         Some(Pulse { made_at: record.made_at, answers: record.to_client.packets })
+    }
+
+    /// The flow of that client's ingress key.
+    pub fn flow_of(&self, client: FlowKey) -> Option<(FlowId, FlowRecord)> {
+        let state = self.state();
+        let id = state.spliced.get(&client)?.id;
+        Some((id, state.table.get(id)?.clone()))
     }
 
     /// Ends them at once; each is named by the client's ingress key as well. Nobody is told: their protocol has no word for

@@ -246,7 +246,9 @@ impl Registry {
     /// Whether an origin may have this address.
     pub fn admits(&self, kind: ServiceKind, address: SocketAddr) -> bool {
         let mut alone = Endpoints::default();
-        alone.add(kind, address).is_ok() && self.admission.check(&alone).is_ok()
+        alone.add(kind, address).is_ok()
+            && self.admission.check(&alone).is_ok()
+            && check_peers(&self.peers_listen, &alone).is_ok()
     }
 
     /// Everything that is registered, by index.

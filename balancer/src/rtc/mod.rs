@@ -5,9 +5,11 @@
 //! when a STUN request names it; how many they may make, and how fast, is bounded here. Reads no SDP and no packet.
 
 mod adopt;
+mod ends;
 mod kernel;
 mod session;
 mod sessions;
+mod shared;
 mod sweep;
 mod table;
 #[cfg(test)]
@@ -15,6 +17,7 @@ mod tests;
 
 pub use session::Member;
 pub use sessions::{Admitted, Parts, Refused, Sessions};
+pub use shared::Asked;
 
 use crate::flow::Role;
 use crate::placement::Placement;

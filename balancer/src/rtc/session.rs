@@ -51,7 +51,50 @@ pub struct Session {
     pub is_confirmed: bool,
     /// It is counted as a flow of its stream's, since it has none.
     pub is_counted: bool,
+    /// Under which the other balancers know of it.
+    pub name: Option<Arc<str>>,
+    /// They do not know its names yet, or where its media are.
+    pub is_news: bool,
+    /// A flow of it was carried on that another balancer had made. What was heard of that there, nobody knows here.
+    pub taken_at: Option<Duration>,
     warned_at: Option<Duration>,
+}
+
+/// Why there is a session no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Its client or its origin says so.
+    Over,
+    /// Its origin has given its name to another one.
+    Replaced,
+    /// Another balancer says so.
+    Told,
+    /// Its client has gone to another balancer.
+    MovedOn,
+    Silent,
+    /// The balancer is to end.
+    Drained,
+    /// For what concerns its origin or its stream.
+    Gone(&'static str),
+}
+
+impl End {
+    /// Also for the other balancers, which cannot know.
+    pub fn is_for_all(self) -> bool {
+        matches!(self, Self::Over | Self::Replaced)
+    }
+
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Over => "session over",
+            Self::Replaced => "replaced",
+            Self::Told => "ended through another balancer",
+            Self::MovedOn => "carried by another balancer",
+            Self::Silent => "silent",
+            Self::Drained => "drained",
+            Self::Gone(why) => why,
+        }
+    }
 }
 
 pub struct Name {
@@ -110,8 +153,16 @@ impl Session {
             waits_for: client,
             is_confirmed: false,
             is_counted: false,
+            name: None,
+            is_news: true,
+            taken_at: None,
             warned_at: None,
         }
+    }
+
+    /// The names that the origin has told last.
+    pub fn ufrags(&self) -> Vec<String> {
+        self.names.iter().filter(|name| name.until.is_none()).map(|name| name.ufrag.clone()).collect()
     }
 
     pub fn ticket(&self) -> FlowTicket {

@@ -1,6 +1,6 @@
 //! The sessions and what they own in the kernel: who tells of them, and who makes flows of them.
 
-use super::session::{KernelWay, Member, Session, Slot};
+use super::session::{End, KernelWay, Member, Session, Slot};
 use super::table::Table;
 use super::{NewSession, RtcError};
 use crate::counters::Counters;
@@ -9,18 +9,25 @@ use crate::live::Live;
 use crate::offload::{Half, Offload, Ways};
 use crate::placement::Placement;
 use crate::recognize::StreamKey;
-use crate::registry::Reset;
 use crate::slowpath::{PortLease, PortPool};
 use crate::sources::Sources;
 use crate::store::{Clock, Store};
 use balancer_common::abi::{FlowKey, OriginState, Reason};
+use std::collections::{BTreeSet, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 pub struct Sessions {
     pub(super) table: Mutex<Table>,
     pub(super) parts: Parts,
+    /// Something has to be written, or to be found out.
+    pub(super) wake: Notify,
+    /// Sessions whose way to the origin is to be looked for.
+    pub(super) late: Mutex<BTreeSet<u32>>,
+    /// Clients about which the other balancers' flows are asked.
+    pub(super) questions: Mutex<HashSet<FlowKey>>,
 }
 
 /// Whom the sessions work with.
@@ -53,13 +60,16 @@ pub struct Admitted {
 pub enum Refused {
     /// The name is nobody's.
     Unknown,
+    /// It is a session's that another balancer has: see [`Sessions::summon`].
+    Elsewhere,
     /// The session has as many flows as it may have for now.
     Exhausted,
 }
 
 impl Sessions {
     pub fn new(parts: Parts) -> Arc<Self> {
-        Arc::new(Self { table: Mutex::default(), parts })
+        let (table, wake, late, questions) = Default::default();
+        Arc::new(Self { table, parts, wake, late, questions })
     }
 
     /// For tests of who tells us of sessions.
@@ -81,7 +91,19 @@ impl Sessions {
         if !origins.iter().filter(is_up).any(|o| o.index == origin) {
             return Err(RtcError::OriginGone);
         }
+        let name = self.add(new, way)?;
+        self.tell(&name).await;
+        Ok(())
+    }
+
+    /// By which name the other balancers are to know it.
+    fn add(&self, new: NewSession, way: Option<KernelWay>) -> Result<Arc<str>, RtcError> {
         let mut table = self.table();
+        if self.is_taken_elsewhere(&table, &new) {
+            return Err(RtcError::Taken);
+        }
+        let name: Arc<str> = new.resource.as_ref().or(new.ufrags.first()).map_or("", String::as_str).into();
+        let (ufrags, origin, media) = (new.ufrags.clone(), new.placement.origin_id.clone(), new.media);
         let added = table.add(new, self.now());
         match added {
             Err(RtcError::Full(_)) => self.parts.counters.count(Reason::LimitRtcSessions),
@@ -90,14 +112,18 @@ impl Sessions {
         }
         let (id, replaced) = added?;
         for (id, session) in replaced {
-            self.finish(id, session, "replaced");
+            self.finish(&mut table, id, session, End::Replaced);
+        }
+        if self.parts.store.share_of().is_some() {
+            table.share(id, name.clone());
+            self.end_replaced(&mut table, &ufrags, &origin, media);
         }
         if let Some(session) = table.get_mut(id) {
             session.way = way;
             self.count_as_flow(session, true);
             self.enter(id, session);
         }
-        Ok(())
+        Ok(name)
     }
 
     /// ICE has been restarted (RFC 8445 section 9): these are the names from now on. The old ones stay for a while. `media`:
@@ -107,12 +133,29 @@ impl Sessions {
             Some(media) => self.way(media).await,
             None => None,
         };
+        if let Some(name) = self.rename_here(resource, ufrags, media.zip(Some(way)))? {
+            self.tell(&name).await;
+        }
+        Ok(())
+    }
+
+    /// A session that another balancer has is ours, too, from then on.
+    fn rename_here(
+        &self,
+        resource: &str,
+        ufrags: Vec<String>,
+        to: Option<(SocketAddr, Option<KernelWay>)>,
+    ) -> Result<Option<Arc<str>>, RtcError> {
         let mut table = self.table();
-        let id = table.of_resource(resource).ok_or(RtcError::Unknown)?;
+        let id = match table.of_resource(resource) {
+            Some(id) => id,
+            None => self.take_session(&mut table, &resource.into()).ok_or(RtcError::Unknown)?,
+        };
         table.rename(id, ufrags, self.now())?;
-        let Some(session) = table.get_mut(id) else { return Ok(()) };
-        match media.filter(|media| *media != session.media) {
-            Some(media) => {
+        let Some(session) = table.get_mut(id) else { return Ok(None) };
+        session.is_news = true;
+        match to.filter(|(media, _)| *media != session.media) {
+            Some((media, way)) => {
                 // What was granted is for the old address.
                 self.leave(id, session);
                 session.move_to(media, way);
@@ -120,68 +163,10 @@ impl Sessions {
             }
             None => self.write_names(id, session),
         }
-        Ok(())
-    }
-
-    /// The session is over, and with it all its flows. `false`: nobody knows it.
-    pub fn end(&self, resource: &str) -> bool {
-        self.end_found(resource, Table::of_resource)
-    }
-
-    /// The same, but not for a session that an earlier process knew: its number is a weak name, and whoever says that it is
-    /// over does not know it.
-    pub fn end_known(&self, resource: &str) -> bool {
-        self.end_found(resource, Table::of_known_resource)
-    }
-
-    fn end_found(&self, resource: &str, find: impl Fn(&Table, &str) -> Option<u32>) -> bool {
-        let mut table = self.table();
-        let Some((id, session)) = find(&table, resource).and_then(|id| Some((id, table.remove(id)?))) else {
-            return false;
-        };
-        self.finish(id, session, "session over");
-        true
-    }
-
-    /// Ends every session that was placed so: the origin is gone, or the stream has left it.
-    pub fn end_placed(&self, origin: u16, generation: u16, stream: Option<u32>) -> usize {
-        self.end_which("origin or stream gone", |session| {
-            let p = &session.placement;
-            (p.origin, p.generation) == (origin, generation) && stream.is_none_or(|stream| stream == p.stream)
-        })
-    }
-
-    /// Ends those that a reset is for.
-    pub fn end_reset(&self, reset: &Reset) -> usize {
-        self.end_which("stream left this origin, or has another publisher", |session| {
-            let p = &session.placement;
-            let replaced = |before| session.role == Role::Publish && p.placed_at < before;
-            (p.stream, p.origin, p.generation) == (reset.stream, reset.origin, reset.generation)
-                && reset.publishers_before.is_none_or(replaced)
-        })
-    }
-
-    fn end_which(&self, why: &'static str, which: impl Fn(&Session) -> bool) -> usize {
-        let mut table = self.table();
-        let ids = table.picked(which);
-        for id in &ids {
-            if let Some(session) = table.remove(*id) {
-                self.finish(*id, session, why);
-            }
+        if session.way.is_none() {
+            self.look_for_way(id);
         }
-        ids.len()
-    }
-
-    /// Ends every session there is.
-    pub fn end_everything(&self) -> usize {
-        let mut table = self.table();
-        let ids = table.picked(|_| true);
-        for id in &ids {
-            if let Some(session) = table.remove(*id) {
-                self.finish(*id, session, "drained");
-            }
-        }
-        ids.len()
+        Ok(session.name.clone())
     }
 
     /// Whether a STUN request that has this name makes a flow.
@@ -200,7 +185,10 @@ impl Sessions {
     /// User space has heard a request with these names, of which one is the origin's. It costs what it costs the kernel.
     pub fn admit(&self, names: [&str; 2]) -> Result<Admitted, Refused> {
         let mut table = self.table();
-        let id = names.iter().find_map(|name| table.named(name)).ok_or(Refused::Unknown)?;
+        let Some(id) = names.iter().find_map(|name| table.named(name)) else {
+            let is_elsewhere = names.iter().any(|name| table.elsewhere.named(name).is_some());
+            return Err(if is_elsewhere { Refused::Elsewhere } else { Refused::Unknown });
+        };
         let session = table.get_mut(id).ok_or(Refused::Unknown)?;
         let Some(port) = self.take_slot(id, session) else {
             self.parts.counters.count(Reason::LimitRtcAddresses);
@@ -309,7 +297,7 @@ impl Sessions {
         }
     }
 
-    fn join(&self, number: u32, session: &mut Session, member: Member) {
+    pub(super) fn join(&self, number: u32, session: &mut Session, member: Member) {
         if !std::mem::replace(&mut session.is_confirmed, true) {
             self.fill_free(number, session);
         }
@@ -331,14 +319,6 @@ impl Sessions {
         } else {
             self.parts.store.flow_closed(session.ticket(), self.now());
         }
-    }
-
-    /// What a session that is no longer in the table has to give back.
-    pub(super) fn finish(&self, id: u32, mut session: Session, why: &'static str) {
-        self.leave(id, &mut session);
-        self.parts.live.end_all(session.flows.iter().map(|flow| (flow.id, flow.key)), why);
-        self.count_as_flow(&mut session, false);
-        debug!(stream = session.placement.stream, flows = session.flows.len(), why, "session of WebRTC over");
     }
 
     async fn way(&self, media: SocketAddr) -> Option<KernelWay> {

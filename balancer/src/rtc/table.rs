@@ -1,9 +1,11 @@
 //! The sessions by number, by name and by resource. Pure.
 
 use super::session::{Session, UNCONFIRMED_PER_CLIENT_MAX};
+use super::shared::Directory;
 use super::{NewSession, RtcError};
 use balancer_common::abi::capacity;
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Of a fragment, in characters (RFC 8839 section 5.4).
@@ -18,6 +20,10 @@ pub struct Table {
     sessions: HashMap<u32, Session>,
     by_name: HashMap<String, u32>,
     by_resource: HashMap<String, u32>,
+    /// Those that other balancers know of, by the name of their record.
+    by_share: HashMap<Arc<str>, u32>,
+    /// What the others say.
+    pub elsewhere: Directory,
 }
 
 impl Table {
@@ -50,6 +56,48 @@ impl Table {
         let id = self.number(new.resource.as_deref().unwrap_or(&new.ufrags[0]));
         self.insert(id, Session::new(new, now));
         Ok((id, replaced))
+    }
+
+    /// A session that others know by this number. Under another one, if that is another session's here.
+    pub fn take(&mut self, number: u32, new: NewSession, now: Duration) -> Result<u32, RtcError> {
+        if self.by_name.len() + new.ufrags.len() > NAMES_MAX {
+            return Err(RtcError::Full(NAMES_MAX));
+        }
+        if new.ufrags.iter().any(|ufrag| self.by_name.contains_key(ufrag)) {
+            return Err(RtcError::Taken);
+        }
+        let mut id = number;
+        while id == 0 || self.sessions.contains_key(&id) {
+            id = id.wrapping_add(1);
+        }
+        self.insert(id, Session::new(new, now));
+        Ok(id)
+    }
+
+    /// From now on the others know it by this name.
+    pub fn share(&mut self, id: u32, name: Arc<str>) {
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.name = Some(name.clone());
+            self.elsewhere.forget_end(&name);
+            self.by_share.insert(name, id);
+        }
+    }
+
+    pub fn resource_is(&mut self, id: u32, resource: Option<String>) {
+        if let Some((session, resource)) = self.sessions.get_mut(&id).zip(resource) {
+            self.by_resource.insert(resource.clone(), id);
+            session.resource = Some(resource);
+        }
+    }
+
+    /// The session of a record.
+    pub fn shared(&self, name: &str) -> Option<u32> {
+        self.by_share.get(name).copied()
+    }
+
+    /// Names of all that others know of.
+    pub fn shared_names(&self) -> Vec<Arc<str>> {
+        self.by_share.keys().cloned().collect()
     }
 
     /// Under a number that is its own.
@@ -99,6 +147,10 @@ impl Table {
         self.by_name.get(ufrag).copied()
     }
 
+    pub fn get(&self, id: u32) -> Option<&Session> {
+        self.sessions.get(&id)
+    }
+
     pub fn get_mut(&mut self, id: u32) -> Option<&mut Session> {
         self.sessions.get_mut(&id)
     }
@@ -111,6 +163,9 @@ impl Table {
         // A later session may have the same resource.
         if let Some(resource) = session.resource.as_deref().filter(|of| self.by_resource.get(*of) == Some(&id)) {
             self.by_resource.remove(resource);
+        }
+        if let Some(name) = session.name.as_deref().filter(|of| self.by_share.get(*of) == Some(&id)) {
+            self.by_share.remove(name);
         }
         Some(session)
     }
@@ -137,7 +192,8 @@ impl Table {
     /// A free number, if possible the one that stands for `text`.
     fn number(&self, text: &str) -> u32 {
         let mut number = number(text);
-        while number == 0 || self.sessions.contains_key(&number) {
+        let is_others = |number| self.elsewhere.numbered(number).is_some_and(|name| **name != *text);
+        while number == 0 || self.sessions.contains_key(&number) || is_others(number) {
             number = number.wrapping_add(1);
         }
         number
@@ -150,7 +206,7 @@ fn number(text: &str) -> u32 {
     (hash >> 32) as u32 ^ hash as u32
 }
 
-fn check(ufrags: &[String]) -> Result<(), RtcError> {
+pub fn check(ufrags: &[String]) -> Result<(), RtcError> {
     let is_well = !ufrags.is_empty() && ufrags.len() <= NAMES_PER_SESSION_MAX / 2;
     if is_well && ufrags.iter().all(|ufrag| is_ufrag(ufrag)) { Ok(()) } else { Err(RtcError::Ufrag) }
 }

@@ -4,6 +4,8 @@ use super::{State, Store};
 use crate::cluster::record::PeerRecord;
 use crate::recognize::StreamKey;
 use crate::registry::Mapping;
+use balancer_common::abi::ServiceKind;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,6 +31,14 @@ impl Store {
         let peers = state.shared.as_ref()?.peers.values();
         // Of one that nobody has asked for yet, nothing is taken.
         Some(peers.map(|peer| (peer.seen.record.clone(), peer.lives != Some(false))).collect())
+    }
+
+    /// Whether an origin of that name may have its media there: where it has registered, or where any may be.
+    pub fn admits_media(&self, origin: &str, address: SocketAddr) -> bool {
+        let state = self.lock();
+        let known = state.registry.index_of(origin).and_then(|index| state.registry.get(index));
+        let is_registered = known.is_some_and(|o| o.endpoints.get(ServiceKind::WebRtc).contains(&address));
+        address.port() != 0 && (is_registered || state.registry.admits(ServiceKind::WebRtc, address))
     }
 
     /// The origin of that name, if it is in that run.

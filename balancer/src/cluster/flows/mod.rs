@@ -27,12 +27,14 @@ pub use ask::QUESTIONS_MAX;
 pub use host::Host;
 pub use peers::Peer;
 pub use take::Taken;
+pub use wire::key_text;
 pub use writer::CHANGES_MAX;
 
 use super::Shelf;
 use super::record::PeerRecord;
 use crate::counters::Counters;
 use crate::live::Live;
+use crate::rtc::Sessions;
 use crate::slowpath::PortPool;
 use crate::sources::Sources;
 use crate::store::{Clock, Store};
@@ -43,7 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
@@ -78,6 +80,8 @@ pub struct Parts {
 
 pub struct Flows {
     parts: Parts,
+    /// Flows of WebRTC are a session's.
+    rtc: OnceLock<Arc<Sessions>>,
     changes: Mutex<Changes>,
     changed: Notify,
     questions: Mutex<Questions>,
@@ -112,6 +116,7 @@ impl Flows {
         let began_ms = unix.saturating_sub(parts.clock.now()).as_millis() as u64;
         let flows = Arc::new(Self {
             parts,
+            rtc: OnceLock::new(),
             changes: Mutex::default(),
             changed: Notify::new(),
             questions: Mutex::default(),
@@ -131,6 +136,12 @@ impl Flows {
         });
         flows.parts.live.set_journal(Arc::new(journal::Told(Arc::downgrade(&flows))));
         flows
+    }
+
+    /// Who is told of flows of WebRTC that are taken over. Once, before the start.
+    pub fn set_sessions(&self, rtc: Arc<Sessions>) {
+        // A second time would be a mistake of the caller's; the first stays.
+        let _ = self.rtc.set(rtc);
     }
 
     /// Runs for as long as the process lives. The shelf need not be there yet.

@@ -9,6 +9,7 @@ use super::tell::Message;
 use super::wire::key_text;
 use super::writer::BATCH_MAX;
 use crate::cluster::{FlowAt, FlowPage, ShelfError};
+use crate::flow::Protocol;
 use crate::offload::{SpliceError, Survey, Way};
 use balancer_common::abi::{FlowKey, Reason};
 use std::collections::{BTreeSet, HashMap};
@@ -212,6 +213,7 @@ impl Flows {
             match self.install(&candidate, &ways) {
                 Ok(()) => match candidate.whose {
                     Whose::Ours => {
+                        self.find_session(&candidate.fit);
                         taken.own += 1;
                         self.parts.counters.count(Reason::FlowTaken);
                         ours.push(candidate);
@@ -256,6 +258,9 @@ impl Flows {
         // Who asks has got a packet of it.
         let is_here = asked || *here.entry(vip).or_insert_with(|| self.parts.host.is_here(vip));
         let fit = self.fit(&written, sound)?;
+        if asked && *found.owner == *self.parts.own && self.changes().has_ended(fit.client) {
+            return Err(Unfit::NotTaken("it has just ended here"));
+        }
         if !is_here {
             return Ok(None);
         }
@@ -309,6 +314,13 @@ impl Flows {
         let is_ours =
             || self.parts.live.carried(candidate.fit.client).is_some_and(|c| c.origin == candidate.fit.origin);
         matches!(candidate.whose, Whose::Ours) && *candidate.owner != *self.parts.own && is_ours()
+    }
+
+    /// Flows of WebRTC belong to sessions, and name them in a word that other protocols use for something else.
+    fn find_session(&self, fit: &Fit) {
+        if let Some(rtc) = self.rtc.get().filter(|_| fit.sound.protocol == Protocol::Webrtc) {
+            rtc.taken(fit.sound.to_origin.seq_delta, fit.client);
+        }
     }
 
     fn is_installed(&self, fit: &Fit) -> bool {

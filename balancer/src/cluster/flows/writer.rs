@@ -8,8 +8,9 @@ use super::wire::{key_text, written};
 use crate::cluster::record::Record;
 use crate::cluster::{FlowAt, ShelfError};
 use balancer_common::abi::{FlowKey, Reason};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 /// Written at once.
@@ -19,6 +20,8 @@ const BATCH_TIME: Duration = Duration::from_millis(20);
 /// Changes that wait while the shelf is slow. Beyond, all flows are written anew.
 pub const CHANGES_MAX: usize = 65_536;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
+/// The record of a flow that has ended may be read until its removal is written.
+const ENDED_FOR: Duration = Duration::from_secs(5);
 
 /// Flows by both their keys: of two flows that had the same client's key, either is removed under its own names.
 #[derive(Default)]
@@ -26,6 +29,8 @@ pub(super) struct Changes {
     flows: HashSet<(FlowKey, FlowKey)>,
     /// Every flow, and every record that is left of others.
     all: bool,
+    /// Clients' keys of flows that have ended lately.
+    ended: HashMap<FlowKey, Instant>,
 }
 
 impl Changes {
@@ -42,6 +47,20 @@ impl Changes {
         }
         self.flows.insert((client, origin));
         true
+    }
+
+    fn end(&mut self, client: FlowKey) {
+        if self.ended.len() >= CHANGES_MAX {
+            self.ended.retain(|_, at| at.elapsed() < ENDED_FOR);
+        }
+        if self.ended.len() < CHANGES_MAX {
+            self.ended.insert(client, Instant::now());
+        }
+    }
+
+    /// A record of it under our own name means nothing, whatever packets still come.
+    pub(super) fn has_ended(&self, client: FlowKey) -> bool {
+        self.ended.get(&client).is_some_and(|at| at.elapsed() < ENDED_FOR)
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -65,6 +84,9 @@ impl Flows {
     }
 
     pub(super) fn change(&self, client: FlowKey, origin: FlowKey) {
+        if self.parts.live.carried(client).is_none() {
+            self.changes().end(client);
+        }
         if !self.changes().add(client, origin) {
             self.parts.counters.count(Reason::LimitFlowRecords);
             warn!(limit = CHANGES_MAX, "more flows came and went than the store takes: all will be written anew");

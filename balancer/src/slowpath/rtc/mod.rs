@@ -7,7 +7,7 @@ mod tests;
 use super::Context;
 use super::udp::{Flow, Leg, Listener, Spec, dial};
 use crate::flow::Protocol;
-use crate::rtc::{Member, Refused};
+use crate::rtc::{Asked, Member, Refused};
 use balancer_common::abi::{FlowKey, Reason};
 use balancer_common::packet::stun::{StunError, user_name};
 use std::net::SocketAddr;
@@ -28,6 +28,7 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
     };
     let admitted = match ctx.rtc.admit(names) {
         Ok(admitted) => admitted,
+        Err(Refused::Elsewhere) => return elsewhere(ctx, listener, from, (names, datagram)),
         Err(Refused::Unknown) => return stray(ctx, listener, from, Reason::LimitRtcUnknown),
         // Counted where it is known whose it is.
         Err(Refused::Exhausted) => return,
@@ -60,6 +61,24 @@ pub fn heard(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, dat
         let ctx = ctx.clone();
         tokio::spawn(async move { ctx.rtc.enter_late(admitted.session).await });
     }
+}
+
+/// A client of another balancer's session, which may have a flow there.
+fn elsewhere(ctx: &Arc<Context>, listener: &Arc<Listener>, from: SocketAddr, (names, datagram): ([&str; 2], &[u8])) {
+    let Some(key) = FlowKey::udp(from, listener.address) else { return };
+    let (ctx, listener, datagram) = (ctx.clone(), listener.clone(), datagram.to_vec());
+    let names = names.map(ToOwned::to_owned);
+    tokio::spawn(async move {
+        if ctx.rtc.summon(names.each_ref().map(String::as_str), key).await == Asked::NotHere {
+            return ctx.counters.count(Reason::LimitRtcUnknown);
+        }
+        // It may have asked again meanwhile.
+        match ctx.udp.flow(from, listener.address) {
+            Some(flow) => drop(flow.pass_to_origin(&datagram)),
+            None if ctx.live.carries(key) => {}
+            None => heard(&ctx, &listener, from, &datagram),
+        }
+    });
 }
 
 /// The kernel has made a flow. User space may have made one as well, when two requests came at once: then it goes.

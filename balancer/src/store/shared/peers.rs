@@ -45,7 +45,7 @@ impl Store {
     }
 
     /// Who lives, as the shelf says.
-    pub(super) fn hear_living(&self, living: &[Arc<str>], now: Duration) {
+    pub fn hear_living(&self, living: &[Arc<str>], now: Duration) {
         let mut lost = Vec::new();
         let mut collisions = Vec::new();
         self.change(|state| {

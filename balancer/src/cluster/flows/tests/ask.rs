@@ -1,6 +1,6 @@
 //! Single packets of unknown flows: asked about once, answered by a flow or by "nobody's".
 
-use super::super::QUESTIONS_MAX;
+use super::super::{Host, QUESTIONS_MAX};
 use super::{Kernel, Lb};
 use crate::cluster::fake::{Fake, Trouble};
 use balancer_common::abi::{FlowKey, Reason};
@@ -55,6 +55,21 @@ async fn a_packet_of_a_dead_balancers_flow_makes_it_ours() {
     b.flows.stray(key);
     while b.flows.ask_once().await {}
     assert!(b.live.carried(key).is_some());
+}
+
+#[tokio::test]
+async fn a_flow_that_has_just_ended_is_not_begun_again_by_a_late_packet() {
+    let fake = Fake::new();
+    let a = Lb::new(&fake, "a").await;
+    let key = a.carry(1);
+    a.write_all().await;
+    let origin = a.live.carried(key).unwrap().origin;
+    a.live.let_go(key);
+    a.kernel.remove(key, origin);
+    // Its removal is not written yet.
+    a.flows.missed(key);
+    while a.flows.ask_once().await {}
+    assert_eq!((nobodys(&a.kernel), a.live.is_empty()), (vec![key], true));
 }
 
 #[tokio::test(start_paused = true)]
