@@ -209,6 +209,7 @@ pub async fn status(State(api): Shared) -> Answer {
             "origins": {
                 "healthy": in_state("healthy"), "draining": in_state("draining"), "down": in_state("down"),
             },
+            "store": json::store(api.store.shelf_view().as_ref()),
             "streams": api.store.stream_count(),
             "flows": { "kernel": on_path("kernel"), "relay": on_path("relay") },
             "maps": maps.map(|m| (m.name.to_owned(), json!({ "entries": m.entries, "capacity": m.capacity })))

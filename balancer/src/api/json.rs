@@ -2,11 +2,13 @@
 //! Lists are written from borrowed values, without a tree of values between: there may be a million flows.
 
 use crate::announce::Announced;
+use crate::cluster;
 use crate::counters::Counters;
 use crate::flow::{Counter, FlowRecord};
 use crate::readiness::{Drain, Word};
 use crate::recognize::proxy_header::ProxyVersion;
 use crate::registry::{self, KINDS, Why, kind_label};
+use crate::store::shared::ShelfView;
 use crate::store::{OriginView, StreamView};
 use crate::telemetry::InterfaceStatus;
 use balancer_common::abi::{Reason, ReasonCount, ReasonKind};
@@ -195,6 +197,28 @@ impl Flow {
 pub fn drain(drain: &Drain, now: Duration) -> Value {
     let left = drain.deadline.map(|at| seconds(at.saturating_sub(now)));
     json!({ "since_s": seconds(now.saturating_sub(drain.since)), "deadline_s": left })
+}
+
+/// Where origins and streams are kept, and who else keeps them there.
+pub fn store(shelf: Option<&ShelfView>) -> Value {
+    let Some(shelf) = shelf else { return json!({ "kind": "memory", "up": true }) };
+    let state = |lives| match lives {
+        Some(true) => "alive",
+        Some(false) => "lost",
+        None => "unknown",
+    };
+    let peers = shelf.peers.iter().map(|peer| {
+        let about = json!({ "state": state(peer.lives), "draining": peer.is_draining, "version": peer.version });
+        (peer.id.to_string(), about)
+    });
+    json!({
+        "kind": "redis",
+        "up": shelf.is_up,
+        "problem": shelf.trouble.as_ref().map(ToString::to_string),
+        "remedy": shelf.trouble.as_ref().map(cluster::remedy),
+        "waiting": shelf.waiting,
+        "peers": peers.collect::<Map<_, _>>(),
+    })
 }
 
 pub fn announced(announced: &Announced) -> Value {

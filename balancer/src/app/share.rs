@@ -54,6 +54,18 @@ pub fn start(ctx: &Arc<Context>, stopped: &watch::Receiver<bool>) {
     tokio::spawn(shared::run(ctx.store.clone(), ctx.clock, stopped.clone()));
     tokio::spawn(ctx.rtc.clone().share(stopped.clone()));
     tokio::spawn(agree_on_cookies(ctx.clone(), share.shelf.clone()));
+    tokio::spawn(tell_draining(ctx.clone()));
+}
+
+async fn tell_draining(ctx: Arc<Context>) {
+    let mut state = ctx.readiness.subscribe();
+    loop {
+        let is_draining = state.borrow_and_update().drain.is_some();
+        ctx.store.set_draining(is_draining);
+        if state.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 /// SRT's cookies are the same everywhere: a caller may be answered by one balancer and come back to another.

@@ -17,4 +17,5 @@ pub mod redis;
 pub mod secret;
 mod shelf;
 
+pub use self::redis::remedy;
 pub use shelf::{Entry, FlowAt, FlowPage, FoundFlow, Key, Kind, News, Put, Shelf, ShelfError, ShelfFuture, Version};

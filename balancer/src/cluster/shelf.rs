@@ -27,12 +27,12 @@ pub enum ShelfError {
 /// What a record is about. Its letter stands before the name in the shelf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
+    /// A balancer. Written first: what names one that nobody knows is taken for left behind.
+    Peer,
     Origin,
     Stream,
     /// A session of WebRTC.
     Session,
-    /// A balancer.
-    Peer,
     /// What all balancers must agree on, like the secret of SRT's cookies.
     Common,
 }
@@ -178,7 +178,7 @@ pub trait Shelf: Send + Sync + 'static {
     /// Says something to one balancer, or to all. May be lost.
     fn tell<'a>(&'a self, to: Option<&'a str>, what: &'a str) -> ShelfFuture<'a, ()>;
 
-    /// This balancer lives for another `ttl`. Answers which of `others` do.
+    /// This balancer lives for another `ttl`. Answers which of `others` do; fails if that was forgotten, for a moment.
     fn live<'a>(&'a self, own: &'a str, ttl: Duration, others: &'a [Arc<str>]) -> ShelfFuture<'a, Vec<Arc<str>>>;
 
     /// The store's own clock, since the Unix epoch: the one that all balancers share.

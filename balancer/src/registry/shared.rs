@@ -3,7 +3,6 @@
 //! Health is not among it: each balancer has its own way to the origin, and sees for itself whether that works.
 
 use super::endpoint::{Endpoints, Transport};
-use super::health::Health;
 use super::origin::{Draining, Origin, Source};
 use super::origins::{RegisterError, Registry};
 use super::registration::{Capacity, Incarnation, Lease, Name, OriginRole};
@@ -11,6 +10,7 @@ use crate::placement::Load;
 use crate::recognize::proxy_header::ProxyVersion;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,13 @@ pub struct SharedOrigin {
 
 /// Clocks are compared to less than that, and leases are longer.
 const LATER_MIN: Duration = Duration::from_secs(1);
+
+impl SharedOrigin {
+    /// Two balancers that heard of a run at once have given it two dates; that ends no flow.
+    fn is_same_run(&self, origin: &Origin) -> bool {
+        self.incarnation.is_some() && self.incarnation == origin.incarnation
+    }
+}
 
 /// What was told of an origin is known now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,13 +91,15 @@ impl Registry {
         if known.and_then(|index| self.get(index)).is_some_and(|o| o.source == Source::Default) {
             return Err(RegisterError::FromSettings);
         }
-        if known.and_then(|index| self.get(index)).is_some_and(|o| o.epoch > told.epoch) {
+        let is_old = |origin: &Origin| origin.epoch > told.epoch && !told.is_same_run(origin);
+        if known.and_then(|index| self.get(index)).is_some_and(is_old) {
             return Ok(None);
         }
-        // Of two that say that they listen at one place, the later one does.
+        // Of two that say that they listen at one place, the later one does; everywhere the same one.
         let others = self.slots.at_place(&told.endpoints).filter(|(index, _)| Some(*index) != known);
         let others: Vec<(u16, u64, _)> = others.map(|(index, o)| (index, o.epoch, o.id.clone())).collect();
-        if let Some((.., id)) = others.iter().find(|(_, epoch, _)| *epoch > told.epoch) {
+        let is_later = |(_, epoch, id): &&(u16, u64, Arc<str>)| (*epoch, &**id) > (told.epoch, &*told.id);
+        if let Some((.., id)) = others.iter().find(is_later) {
             return Err(RegisterError::EndpointsTaken { id: id.clone() });
         }
         let mut ended: Vec<u16> = others.into_iter().map(|(index, ..)| index).collect();
@@ -113,12 +122,13 @@ impl Registry {
     fn refresh_shared(&mut self, index: u16, told: &SharedOrigin, now: Duration) -> bool {
         let Some(origin) = self.slots.get_mut(index) else { return false };
         let (was_dead, was_expired) = (origin.health.is_dead(), origin.health.is_expired());
-        let is_replaced = origin.epoch != 0 && told.epoch > origin.epoch;
+        let is_replaced = origin.epoch != 0 && told.epoch > origin.epoch && !told.is_same_run(origin);
         let is_elsewhere = !origin.endpoints.is_empty() && origin.endpoints != told.endpoints;
         let is_alive = told.expires_at.is_none_or(|at| at > now);
         origin.take_shared(told);
         if is_replaced || is_elsewhere || (was_expired && is_alive) {
-            origin.health = Health::default();
+            // It was seen to end here too; another balancer's word does not undo that.
+            origin.health = origin.health.anew(was_expired || (is_replaced && !was_dead), now);
         }
         self.slots.changed |= was_dead != self.slots.get(index).is_some_and(|o| o.health.is_dead());
         if is_replaced {
@@ -148,10 +158,10 @@ impl Registry {
         self.peers_listen = listens;
     }
 
-    /// Another run of it has begun, which this balancer was the first to hear of.
+    /// The date of the run that it is in.
     pub fn set_epoch(&mut self, index: u16, epoch: u64) {
         if let Some(origin) = self.slots.get_mut(index).filter(|o| o.source != Source::Default) {
-            origin.epoch = origin.epoch.max(epoch);
+            origin.epoch = epoch;
         }
     }
 

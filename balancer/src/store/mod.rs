@@ -220,11 +220,11 @@ impl Store {
     }
 
     pub async fn register(&self, beat: &SrsRegistration, now: Duration) -> Result<Registered, RegisterError> {
-        self.registered(now, |registry| registry.register(beat, now)).await
+        self.registered(false, now, |registry| registry.register(beat, now)).await
     }
 
     pub async fn put_origin(&self, id: &Name, spec: &OriginSpec, now: Duration) -> Result<Registered, RegisterError> {
-        self.registered(now, |registry| registry.put(id, spec, now)).await
+        self.registered(true, now, |registry| registry.put(id, spec, now)).await
     }
 
     /// `None`: there is no such origin.
@@ -246,13 +246,13 @@ impl Store {
 
     /// No new streams, until [`Store::undrain`]. At `deadline` what is left is reset.
     pub async fn drain(&self, id: &str, deadline: Option<Duration>, now: Duration) -> Option<u16> {
-        let drained = self.change(|state| state.registry.drain(id, deadline))?;
+        let drained = self.change(|state| state.drained(|registry| registry.drain(id, deadline)))?;
         self.write_now(shared::origin_key(id), now).await;
         Some(drained)
     }
 
     pub async fn undrain(&self, id: &str, now: Duration) -> Option<u16> {
-        let undrained = self.change(|state| state.registry.undrain(id))?;
+        let undrained = self.change(|state| state.drained(|registry| registry.undrain(id)))?;
         self.write_now(shared::origin_key(id), now).await;
         Some(undrained)
     }

@@ -9,7 +9,7 @@ mod shared;
 pub use announce::announce;
 pub use layout::{Fabric, Machine, Network, Pair, SIDES, STORE};
 pub use plot::HostsPlot;
-pub use shared::{STORE_PORT, SharedStore};
+pub use shared::{SharedStore, StorePlot};
 
 use crate::balancer::Balancer;
 use crate::scene::{SOON, Scene};

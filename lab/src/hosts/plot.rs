@@ -1,7 +1,7 @@
 //! What a scene with several balancers is to consist of, and building it.
 
 use super::layout::{self, Machine, Network};
-use super::{Hosts, STORE_PORT, SharedStore};
+use super::{Hosts, SharedStore, StorePlot};
 use crate::balancer::{Balancer, Settings};
 use crate::data_centre::{DataCentre, Family};
 use crate::scene::Plot;
@@ -14,7 +14,7 @@ const FIRST_PORT: u16 = 20000;
 pub struct HostsPlot {
     hosts: u8,
     network: Network,
-    store: bool,
+    store: Option<StorePlot>,
     one_pair: bool,
     plot: Plot,
 }
@@ -22,7 +22,7 @@ pub struct HostsPlot {
 impl HostsPlot {
     /// Origins, clients and settings are the plot's; settings are every balancer's.
     pub fn new(hosts: u8, plot: Plot) -> Self {
-        Self { hosts, network: Network::Bridged, store: false, one_pair: false, plot }
+        Self { hosts, network: Network::Bridged, store: None, one_pair: false, plot }
     }
 
     /// They share one VIP and one source address, which are with the first at the beginning; the others wait. Else each
@@ -38,7 +38,12 @@ impl HostsPlot {
 
     /// They work together, by a Redis.
     pub fn store(self) -> Self {
-        Self { store: true, ..self }
+        self.store_of(StorePlot::Server)
+    }
+
+    /// The same, by another kind of it.
+    pub fn store_of(self, store: StorePlot) -> Self {
+        Self { store: Some(store), ..self }
     }
 
     pub fn build(self) -> Result<Hosts> {
@@ -47,10 +52,7 @@ impl HostsPlot {
             let pair = machines[0].pair;
             machines.iter_mut().for_each(|machine| machine.pair = pair);
         }
-        let store = match self.store {
-            true => Some(SharedStore::start(&fabric.store, dc.directory())?),
-            false => None,
-        };
+        let store = self.store.map(|plot| SharedStore::start(&fabric.store, plot)).transpose()?;
         match self.network {
             Network::Bridged => {
                 let holders = if self.one_pair { 1 } else { machines.len() };
@@ -66,7 +68,7 @@ impl HostsPlot {
         }
         let mut balancers = Vec::new();
         for machine in &machines {
-            let mut settings = settings(&dc, &machines, machine, self.store);
+            let mut settings = settings(&dc, &machines, machine, store.as_ref());
             self.plot.change(&mut settings);
             balancers.push(Balancer::start_in(&machine.netns, &machine.directory, settings)?);
         }
@@ -76,7 +78,7 @@ impl HostsPlot {
     }
 }
 
-fn settings(dc: &DataCentre, machines: &[Machine], own: &Machine, store: bool) -> Settings {
+fn settings(dc: &DataCentre, machines: &[Machine], own: &Machine, store: Option<&SharedStore>) -> Settings {
     let mut settings = Settings::of(dc);
     settings.pin_path = own.pin_path.clone();
     settings.vips = machines.iter().flat_map(|m| [m.pair.vip(Family::V4), m.pair.vip(Family::V6)]).collect();
@@ -84,11 +86,11 @@ fn settings(dc: &DataCentre, machines: &[Machine], own: &Machine, store: bool) -
     settings.vips.dedup();
     let from = FIRST_PORT + PORTS_EACH * own.number as u16;
     settings.config = format!("source_ports = \"{from}-{}\"\n", from + PORTS_EACH - 1);
-    if store {
+    if let Some(store) = store {
         settings.config += &format!(
-            "balancer_id = \"lb{}\"\nstore = \"redis://{}:{STORE_PORT}\"\nsource_address = [\"{}\", \"{}\"]\n",
+            "balancer_id = \"lb{}\"\nstore = \"{}\"\nsource_address = [\"{}\", \"{}\"]\n",
             own.number,
-            layout::STORE,
+            store.url(),
             own.pair.source4,
             own.pair.source6,
         );

@@ -59,6 +59,12 @@ impl Sentinels {
         self.servers.iter_mut().find(|server| server.address() == address).context("the primary is one of ours")
     }
 
+    /// Asks the primary.
+    pub fn ask(&self, words: &[&str]) -> Result<String> {
+        let address = self.primary()?;
+        self.servers.iter().find(|server| server.address() == address).context("the primary is one of ours")?.cli(words)
+    }
+
     /// Until the Sentinels name another server than `old`, which serves.
     pub fn wait_other(&self, old: SocketAddr) -> Result<SocketAddr> {
         let mut found = old;

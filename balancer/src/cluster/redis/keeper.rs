@@ -5,11 +5,12 @@
 //! changes when it begins anew. A number that was left out, or a higher one in the store than was heard of within a
 //! second, is repaired from the shard's log; what the log does not tell means that everything is read.
 
+use super::names::{self, SHARDS};
 use super::scripts::Script;
 use super::servers::{self, ANSWER_TIME_MAX, Link, Place};
 use super::shared::{Seen, Shared, run};
 use super::text::{self, Push};
-use super::{names::SHARDS, trouble};
+use super::trouble;
 use crate::cluster::{Entry, Key, News, ShelfError};
 use crate::config::store_url::RedisKind;
 use balancer_common::abi::Reason;
@@ -216,7 +217,7 @@ impl<'a> Session<'a> {
         }
         self.seen[usize::from(shard)] = seen(&born, &seq);
         for pair in changed.chunks_exact(2) {
-            if let Some(entry) = entry(pair[0].as_deref().unwrap_or_default(), pair[1].as_deref()) {
+            if let Some(entry) = entry(shard, pair[0].as_deref().unwrap_or_default(), pair[1].as_deref()) {
                 self.shared.counters.count(Reason::RecordRepaired);
                 self.shared.emit(News::Changed(entry)).await;
             }
@@ -243,7 +244,7 @@ impl<'a> Session<'a> {
                 (there, records) = self.read(shard).await?;
             }
             self.seen[usize::from(shard)] = there;
-            all.extend(records.chunks_exact(2).filter_map(|pair| entry(&pair[0], Some(&pair[1]))));
+            all.extend(records.chunks_exact(2).filter_map(|pair| entry(shard, &pair[0], Some(&pair[1]))));
         }
         self.expected.clear();
         Ok(all)
@@ -272,8 +273,9 @@ fn seen(born: &[u8], seq: &[u8]) -> Seen {
     Seen { born: String::from_utf8_lossy(born).into(), seq }
 }
 
-/// `None`: not under a name of ours.
-fn entry(key: &[u8], record: Option<&[u8]>) -> Option<Entry> {
-    let key = Key::parse(std::str::from_utf8(key).ok()?)?;
+/// `None`: not under a name of ours, or not where we would look for it.
+fn entry(shard: u8, key: &[u8], record: Option<&[u8]>) -> Option<Entry> {
+    let key = std::str::from_utf8(key).ok().filter(|key| names::shard_of_record(key) == shard)?;
+    let key = Key::parse(key)?;
     Some(text::entry(key, record.map(String::from_utf8_lossy).as_deref()))
 }

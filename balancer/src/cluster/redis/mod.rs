@@ -25,6 +25,7 @@ use shared::Shared;
 use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -75,12 +76,14 @@ pub fn connect_with(options: Options, counters: Arc<Counters>) -> Arc<dyn Shelf>
     }
     let shared = Arc::new(Shared::new(options, counters));
     let keeper = tokio::spawn(keeper::keep(shared.clone()));
-    Arc::new(RedisShelf { shared, renewals: flows::Renewals::default(), keeper })
+    Arc::new(RedisShelf { shared, renewals: flows::Renewals::default(), has_lived: AtomicBool::new(false), keeper })
 }
 
 struct RedisShelf {
     shared: Arc<Shared>,
     renewals: flows::Renewals,
+    /// Whether it was said once that we live.
+    has_lived: AtomicBool,
     keeper: JoinHandle<()>,
 }
 
@@ -138,6 +141,11 @@ impl RedisShelf {
             let mut call = cmd("SET");
             call.arg(&own).arg("1").arg("PX").arg(ttl_ms);
             self.shared.ask::<Value>(&call).await?;
+        }
+        let was_told = self.has_lived.swap(true, Relaxed);
+        if !renewed && was_told {
+            // So it may have forgotten the others.
+            return Err(ShelfError::Down("it has forgotten that we live".into()));
         }
         // Once in a while; the next time comes soon.
         let _ = flows::renew(&self.shared, &self.renewals, own_id).await;

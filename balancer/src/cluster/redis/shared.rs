@@ -7,6 +7,7 @@ use super::{News, Options, ShelfError, trouble};
 use crate::counters::Counters;
 use balancer_common::abi::Reason;
 use redis::{Cmd, FromRedisValue, RedisResult};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
@@ -43,12 +44,13 @@ pub struct Seen {
 struct State {
     link: Result<Link, ShelfError>,
     news: Option<mpsc::Sender<News>>,
-    said: Option<(ShelfError, Instant)>,
+    /// What to do about troubles, and when it was said.
+    said: HashMap<&'static str, Instant>,
 }
 
 impl Shared {
     pub fn new(options: Options, counters: Arc<Counters>) -> Self {
-        let state = State { link: Err(ShelfError::Down("not connected yet".into())), news: None, said: None };
+        let state = State { link: Err(ShelfError::Down("not connected yet".into())), news: None, said: HashMap::new() };
         Self {
             names: Names::new(&options.prefix, options.url.database),
             scripts: Scripts::new(),
@@ -105,7 +107,7 @@ impl Shared {
     pub fn up(&self, link: Link) {
         let mut state = self.state();
         state.link = Ok(link);
-        if state.said.take().is_some() {
+        if !std::mem::take(&mut state.said).is_empty() {
             tracing::info!(store = self.options.url.shown(), "the store is reached again");
         }
     }
@@ -150,14 +152,14 @@ impl Shared {
     }
 
     fn say(&self, error: &ShelfError) {
+        // The words differ from call to call.
+        let (store, remedy) = (self.options.url.shown(), trouble::remedy(error));
         let mut state = self.state();
-        let is_old = |(said, at): &(ShelfError, Instant)| said == error && at.elapsed() < SAY_AGAIN_AFTER;
-        if state.said.as_ref().is_some_and(is_old) {
+        if state.said.get(remedy).is_some_and(|at| at.elapsed() < SAY_AGAIN_AFTER) {
             return;
         }
-        state.said = Some((error.clone(), Instant::now()));
+        state.said.insert(remedy, Instant::now());
         drop(state);
-        let (store, remedy) = (self.options.url.shown(), trouble::remedy(error));
         tracing::warn!(store, %error, remedy, "the store does not serve us; what runs goes on");
     }
 

@@ -341,3 +341,20 @@ fn names_fit_the_map_and_a_terminal() {
     assert!(Name::parse(&"x".repeat(64)).is_ok());
     assert_eq!(Name::parse(&"x".repeat(65)), Err(NameError::TooLong));
 }
+
+#[test]
+fn what_another_balancer_tells_does_not_undo_what_was_seen_of_an_origin() {
+    let mut r = registry();
+    let index = r.register(&beat("", "s1", "run 0", "10.0.0.1:1935"), s(0)).unwrap().index;
+    r.set_epoch(index, 1);
+    for run in 1..=3_u8 {
+        let told = r.shared(index).unwrap();
+        let incarnation = Some(Incarnation { service: name(&format!("run {run}")), pid: name("1") });
+        let told = SharedOrigin { epoch: told.epoch + 1, incarnation, expires_at: Some(s(300)), ..told };
+        assert_eq!(r.apply(&told, s(run.into())).unwrap().unwrap().ended, [index], "{run}");
+        // The same run with another date is no other run.
+        let dated = SharedOrigin { epoch: told.epoch + 1, ..told };
+        assert!(r.apply(&dated, s(run.into())).unwrap().unwrap().ended.is_empty());
+    }
+    assert_eq!(r.get(index).unwrap().health.why(), Some(Why::Flapping));
+}

@@ -9,13 +9,13 @@ use crate::recognize::StreamKey;
 use balancer_common::abi::Reason;
 use std::collections::HashSet;
 use std::time::Duration;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 impl Store {
     /// One piece of news. In the order in which they come.
     pub fn hear(&self, news: &News, now: Duration) {
         match news {
-            News::Changed(entry) => self.hear_entry(entry, now),
+            News::Changed(entry) => _ = self.hear_entry(entry, now),
             News::Up => info!("the store is reached"),
             News::Whole(entries) => self.hear_whole(entries, now),
             News::Down(error) => self.hear_down(error),
@@ -23,15 +23,17 @@ impl Store {
         }
     }
 
-    fn hear_entry(&self, entry: &Entry, now: Duration) {
+    pub(super) fn hear_entry(&self, entry: &Entry, now: Duration) -> Result<(), RecordError> {
         let result = self.change(|state| state.with_replica(|state, replica| state.hear(replica, entry, now)));
         self.count_conflicts();
-        if let Some(Err(error)) = result {
-            self.count_record_error(&entry.key, &error);
+        let result = result.unwrap_or(Ok(()));
+        if let Err(error) = &result {
+            self.count_record_error(&entry.key, error);
         }
         if let Some(listener) = self.share.as_ref().and_then(|share| share.listener()) {
             listener.changed(entry);
         }
+        result
     }
 
     /// Everything that lies there. What does not and should is written (again).
@@ -42,6 +44,7 @@ impl Store {
                 if !std::mem::replace(&mut replica.is_up, true) {
                     replica.up_since = Some(now);
                 }
+                replica.trouble = None;
                 state.forget_absent(replica, entries);
                 // Streams are on origins.
                 for kind in [Kind::Peer, Kind::Origin, Kind::Stream] {
@@ -51,6 +54,7 @@ impl Store {
                         }
                     }
                 }
+                state.date_early(replica, now);
                 let keys = all_keys(replica, state);
                 replica.dirty.extend(keys);
             })
@@ -89,6 +93,15 @@ impl State {
         if replica.version_of(&entry.key).is_some_and(|seen| entry.version.is_before(seen)) {
             return Ok(());
         }
+        let result = self.hear_record(replica, entry, now);
+        if result.is_ok() {
+            replica.foreign.remove(&entry.key);
+            replica.newer.remove(&entry.key);
+        }
+        result
+    }
+
+    fn hear_record(&mut self, replica: &mut Replica, entry: &Entry, now: Duration) -> Result<(), RecordError> {
         match entry.key.kind {
             Kind::Origin => {
                 self.hear_origin(replica, entry, now)?;
@@ -104,7 +117,12 @@ impl State {
     fn hear_peer(&mut self, replica: &mut Replica, entry: &Entry) -> Result<(), RecordError> {
         let id = entry.key.name.clone();
         let Some(value) = &entry.value else {
+            if *id == *replica.id {
+                replica.own.version = Version::none();
+                replica.dirty.insert(entry.key.clone());
+            }
             replica.peers.remove(&id);
+            self.avoid_peers(replica);
             return Ok(());
         };
         let record: PeerRecord = read(value)?;
@@ -113,16 +131,29 @@ impl State {
         }
         let version = entry.version.clone();
         if *id == *replica.id {
-            replica.hear_own(record, version);
+            if replica.hear_own(record, version) {
+                self.conflicts.push(Reason::PeerCollision);
+                error!(reason = Reason::PeerCollision.label(), %id, "another balancer has our balancer_id: give each its own");
+            }
             return Ok(());
         }
         let listens: Option<Vec<_>> = record.listens.iter().map(|text| listen_of(text)).collect();
         let listens = listens.ok_or(RecordError::Nonsense("it listens where nobody can"))?;
-        let lives = replica.peers.get(&id).and_then(|peer| peer.lives);
-        replica.peers.insert(id, Peer { seen: Seen { version, record }, listens, lives });
-        let all = replica.peers.values().flat_map(|peer| peer.listens.iter().copied()).collect();
-        self.registry.set_peers_listen(all);
+        let seen = Seen { version, record };
+        match replica.peers.get_mut(&id) {
+            Some(peer) => (peer.seen, peer.listens) = (seen, listens),
+            None => {
+                let peer = Peer { seen, listens, lives: None, dead_since: None, asked_since: None };
+                replica.peers.insert(id, peer);
+            }
+        }
+        self.avoid_peers(replica);
         Ok(())
+    }
+
+    /// No origin may be where another balancer listens.
+    fn avoid_peers(&mut self, replica: &Replica) {
+        self.registry.set_peers_listen(replica.peers.values().flat_map(|peer| peer.listens.iter().copied()).collect());
     }
 
     /// What was there and is no more.
@@ -134,6 +165,9 @@ impl State {
         }
         replica.origins.retain(|id, _| there.contains(&super::origins::origin_key(id)));
         replica.peers.retain(|id, _| there.contains(&Key::new(Kind::Peer, id.clone())));
+        self.avoid_peers(replica);
+        replica.foreign.clear();
+        replica.newer.clear();
         let gone = replica.streams.extract_if(|key, _| !there.contains(&super::streams::stream_key(key)));
         for (key, _) in gone {
             self.streams.set_elsewhere(&key, crate::registry::Elsewhere::default());
@@ -150,7 +184,7 @@ impl State {
 }
 
 impl Replica {
-    fn version_of(&self, key: &Key) -> Option<&Version> {
+    pub(super) fn version_of(&self, key: &Key) -> Option<&Version> {
         match key.kind {
             Kind::Origin => self.origins.get(&key.name).map(|seen| &seen.version),
             Kind::Stream => self.streams.get(&key.name.parse::<StreamKey>().ok()?).map(|seen| &seen.version),
@@ -160,12 +194,15 @@ impl Replica {
         }
     }
 
-    fn hear_own(&mut self, record: PeerRecord, version: Version) {
+    /// Answers whether somebody else says that he is us.
+    fn hear_own(&mut self, record: PeerRecord, version: Version) -> bool {
         self.own.version = version;
-        if record != self.own.record {
-            // An earlier run of ours, or another balancer with our id. Ours is written again.
+        let is_another = record.started_ms != self.own.record.started_ms;
+        if !self.is_introduced && record != self.own.record {
+            // An earlier run of ours. It is written over, once: two that do so in turn would not end.
             self.own.record.unknown = record.unknown;
             self.dirty.insert(Key::new(Kind::Peer, self.id.clone()));
         }
+        self.is_introduced && is_another
     }
 }

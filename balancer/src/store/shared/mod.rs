@@ -15,12 +15,14 @@ mod streams;
 mod sync;
 #[cfg(test)]
 mod tests;
+mod view;
 
 pub use origins::origin_key;
 pub use peers::OthersLoads;
 pub use replica::{Replica, listen_text};
 pub use streams::stream_key;
 pub use sync::run;
+pub use view::{PeerView, ShelfView};
 
 use super::{State, Store};
 use crate::cluster::record::{PeerRecord, Record, RecordError};
@@ -76,11 +78,27 @@ impl Store {
         self.share = Some(Arc::new(Share { id, shelf, wake: Notify::new(), listeners: OnceLock::new() }));
     }
 
+    /// Whether this balancer is to run empty, for the others to know.
+    pub fn set_draining(&self, is_draining: bool) {
+        let Some(share) = &self.share else { return };
+        let is_new = self.change(|state| {
+            let replica = state.shared.as_mut()?;
+            replica.dirty.insert(Key::new(Kind::Peer, replica.id.clone()));
+            Some(std::mem::replace(&mut replica.own.record.draining, is_draining) != is_draining)
+        });
+        if is_new == Some(true) {
+            share.wake();
+        }
+    }
+
     pub fn share_of(&self) -> Option<&Arc<Share>> {
         self.share.as_ref()
     }
 
     pub(super) fn count_put_error(&self, error: &ShelfError) {
+        if let Some(replica) = &mut self.lock().shared {
+            replica.trouble = Some(error.clone());
+        }
         self.counters.count(match error {
             ShelfError::Down(_) => Reason::StoreDown,
             ShelfError::Late => Reason::StoreLate,
@@ -113,10 +131,7 @@ impl Store {
                     self.written(wanted, version, now);
                     return true;
                 }
-                Ok(Put::Lost(entry)) => {
-                    self.counters.count(Reason::RecordRaced);
-                    self.hear(&News::Changed(entry), now);
-                }
+                Ok(Put::Lost(entry)) => self.lost(&entry, now),
                 Err(error) => {
                     self.count_put_error(&error);
                     break;
@@ -128,8 +143,25 @@ impl Store {
         false
     }
 
+    /// Something else lies there than what was seen last: it is followed, or if it is no record at all, written over.
+    fn lost(&self, entry: &Entry, now: Duration) {
+        self.counters.count(Reason::RecordRaced);
+        let Err(error) = self.hear_entry(entry, now) else { return };
+        if let Some(replica) = &mut self.lock().shared {
+            match error {
+                RecordError::Format(_) => _ = replica.newer.insert(entry.key.clone()),
+                _ => _ = replica.foreign.insert(entry.key.clone(), entry.version.clone()),
+            }
+        }
+    }
+
     /// A write is done: what lies there now is known without reading it.
     fn written(&self, wanted: Wanted, version: Version, now: Duration) {
+        if let Some(replica) = &mut self.lock().shared {
+            replica.trouble = None;
+            replica.said(&wanted.key);
+            replica.is_introduced |= wanted.key.kind == Kind::Peer && wanted.key.name == replica.id;
+        }
         let value = wanted.value.map(Arc::from);
         self.hear(&News::Changed(Entry { key: wanted.key, version, value }), now);
     }
@@ -139,6 +171,7 @@ impl Store {
     /// A registration: known here at once, and to the others before it is answered.
     pub(super) async fn registered(
         &self,
+        is_said: bool,
         now: Duration,
         register: impl Fn(&mut Registry) -> Result<Registered, RegisterError>,
     ) -> Result<Registered, RegisterError> {
@@ -146,6 +179,9 @@ impl Store {
             let before = if state.shared.is_some() { origins::ids(state) } else { Vec::new() };
             let registered = state.after(now, &register)?;
             state.with_replica(|state, replica| state.date_origin(replica, &registered, now));
+            if is_said {
+                state.say_origin(&registered.id);
+            }
             let gone = before.into_iter().filter(|id| state.registry.index_of(id).is_none());
             Ok::<_, RegisterError>((registered, gone.collect::<Vec<_>>()))
         })?;
@@ -187,10 +223,21 @@ impl State {
 
     /// How one record differs from what it should be.
     fn wanted(&mut self, key: &Key, now: Duration) -> Option<Wanted> {
-        self.with_replica(|state, replica| state.wanted_of(replica, key, now)).flatten()
+        self.with_replica(|state, replica| state.wanted_or_said(replica, key, now)).flatten()
+    }
+
+    fn wanted_or_said(&self, replica: &mut Replica, key: &Key, now: Duration) -> Option<Wanted> {
+        let wanted = self.wanted_of(replica, key, now);
+        if wanted.is_none() {
+            replica.said(key);
+        }
+        wanted
     }
 
     fn wanted_of(&self, replica: &Replica, key: &Key, now: Duration) -> Option<Wanted> {
+        if replica.newer.contains(key) {
+            return None;
+        }
         let (value, seen) = match key.kind {
             Kind::Origin => {
                 let wanted = self.wanted_origin(replica, &key.name, now)?;
@@ -209,8 +256,10 @@ impl State {
                 (wanted.map(|record| record.text()), streams::seen_version(replica, &stream))
             }
             Kind::Peer if *key.name == *replica.id => (Some(replica.own.record.text()), replica.own.version.clone()),
+            Kind::Peer if replica.is_over(&key.name, now) => (None, replica.version_of(key)?.clone()),
             Kind::Peer | Kind::Session | Kind::Common => return None,
         };
+        let seen = replica.foreign.get(key).cloned().unwrap_or(seen);
         Some(Wanted { key: key.clone(), value, seen })
     }
 
@@ -219,11 +268,14 @@ impl State {
         let touched = self.streams.take_touched();
         let taken = self.with_replica(|state, replica| {
             replica.dirty.extend(touched.iter().map(|key| streams::stream_key(key)));
+            if replica.dirty.is_empty() {
+                std::mem::swap(&mut replica.dirty, &mut replica.later);
+            }
             let mut wanted = Vec::new();
             while wanted.len() < WRITES_MAX
                 && let Some(key) = replica.dirty.pop_first()
             {
-                wanted.extend(state.wanted_of(replica, &key, now));
+                wanted.extend(state.wanted_or_said(replica, &key, now));
             }
             wanted
         });
@@ -233,6 +285,21 @@ impl State {
     fn dirty(&mut self, keys: impl IntoIterator<Item = Key>) {
         if let Some(replica) = &mut self.shared {
             replica.dirty.extend(keys);
+        }
+    }
+
+    /// An operator has drained an origin, or the opposite.
+    pub(super) fn drained(&mut self, drain: impl FnOnce(&mut Registry) -> Option<u16>) -> Option<u16> {
+        let index = drain(&mut self.registry)?;
+        let id = self.registry.get(index)?.id.clone();
+        self.say_origin(&id);
+        Some(index)
+    }
+
+    /// What the registry says of an origin is an operator's word: it holds until the others know it.
+    pub(super) fn say_origin(&mut self, id: &Arc<str>) {
+        if let Some(replica) = &mut self.shared {
+            replica.unsaid.insert(id.clone());
         }
     }
 }

@@ -17,6 +17,8 @@ use std::time::Duration;
 const TOMBSTONE: Duration = Duration::from_secs(600);
 /// How long after its lease the record of an origin is kept, for an operator to see why it is gone.
 const KEPT_AFTER_LEASE: Duration = Duration::from_secs(120);
+/// No run has begun so long from now, whatever a clock may have said: it could never be followed by another one.
+const AHEAD_MAX: Duration = Duration::from_secs(86_400);
 
 pub fn origin_key(id: &str) -> Key {
     Key::new(Kind::Origin, id)
@@ -27,7 +29,9 @@ impl State {
     pub(super) fn wanted_origin(&self, replica: &Replica, id: &str, now: Duration) -> Option<Option<OriginRecord>> {
         let seen = replica.origins.get(id);
         if let Some(tombstone) = replica.buried.get(id) {
-            return Some(Some(tombstone.clone()));
+            // The clock may have been set since.
+            let until_ms = Some(replica.ms(now + TOMBSTONE));
+            return Some(Some(OriginRecord { until_ms, ..tombstone.clone() }));
         }
         let ours = self.registry.index_of(id).and_then(|index| self.registry.shared(index));
         match (ours, seen) {
@@ -57,6 +61,12 @@ impl State {
         if record.id != *id {
             return Err(RecordError::Nonsense("its id is not its name"));
         }
+        if replica.is_dated && record.epoch > replica.ms(now + AHEAD_MAX) {
+            return Err(RecordError::Nonsense("its run begins in the future"));
+        }
+        if replica.early.remove(&id) {
+            self.date(replica, (&id, 0), Some(&record), now);
+        }
         if record.deleted || replica.buried.get(&id).is_some_and(|buried| buried.epoch < record.epoch) {
             replica.buried.remove(&id);
         }
@@ -67,7 +77,10 @@ impl State {
     }
 
     fn take_origin(&mut self, replica: &Replica, record: &OriginRecord, now: Duration) -> Result<(), RecordError> {
-        let told = origin_of(record, replica)?;
+        let mut told = origin_of(record, replica)?;
+        if replica.unsaid.contains(&*record.id) {
+            self.keep_said(&mut told);
+        }
         // Long over: nobody has written it since.
         if told.expires_at.is_some_and(|at| at + KEPT_AFTER_LEASE <= now) {
             return Ok(());
@@ -92,22 +105,57 @@ impl State {
     }
 
     /// A run of an origin that this balancer was the first to hear of gets a date; one that the others know already, theirs.
-    pub(super) fn date_origin(&mut self, replica: &Replica, registered: &Registered, now: Duration) {
+    pub(super) fn date_origin(&mut self, replica: &mut Replica, registered: &Registered, now: Duration) {
         let index = registered.index;
         let Some(origin) = self.registry.get(index) else { return };
         let begins = matches!(registered.kind, RegisterKind::Replaced | RegisterKind::Returned);
         if origin.epoch != 0 && !begins {
             return;
         }
+        let (id, before) = (origin.id.clone(), origin.epoch);
+        if !replica.is_dated {
+            replica.early.insert(id.clone());
+        }
+        let known = replica.origins.get(&id).map(|seen| seen.record.clone());
+        self.date(replica, (&id, before), known.as_ref(), now);
+    }
+
+    /// With what the others say of it. No run has an earlier date than the one `before`.
+    fn date(&mut self, replica: &Replica, (id, before): (&str, u64), known: Option<&OriginRecord>, now: Duration) {
+        let Some(index) = self.registry.index_of(id) else { return };
+        let Some(origin) = self.registry.get(index) else { return };
         let run = origin.incarnation.as_ref();
-        let known = replica.origins.get(&origin.id).map(|seen| &seen.record).filter(|record| {
+        let is_same = |record: &&OriginRecord| {
             let is_alive = record.until_ms.is_none_or(|ms| replica.at(ms) > now);
             let is_same =
                 (record.service.as_deref(), record.pid.as_deref()) == (run.map(|r| &*r.service), run.map(|r| &*r.pid));
             !record.deleted && is_alive && is_same
-        });
-        let epoch = known.map_or_else(|| replica.ms(now), |record| record.epoch);
+        };
+        let epoch = match known.filter(is_same) {
+            Some(record) => record.epoch,
+            None => replica.ms(now).max(known.map_or(0, |record| record.epoch).max(before).saturating_add(1)),
+        };
         self.registry.set_epoch(index, epoch);
+    }
+
+    /// Runs of which the others know nothing, now that it is known what time it is.
+    pub(super) fn date_early(&mut self, replica: &mut Replica, now: Duration) {
+        if replica.is_dated {
+            for id in std::mem::take(&mut replica.early) {
+                self.date(replica, (&id, 0), None, now);
+            }
+        }
+    }
+
+    /// What an operator has said here and the others do not know yet holds against what they say.
+    fn keep_said(&self, told: &mut SharedOrigin) {
+        let Some(ours) = self.registry.index_of(&told.id).and_then(|index| self.registry.shared(index)) else { return };
+        if ours.source == Source::Api {
+            (told.source, told.endpoints) = (ours.source, ours.endpoints);
+            (told.lease, told.expires_at) = (ours.lease, ours.expires_at);
+        }
+        (told.weight, told.capacity, told.role) = (ours.weight, ours.capacity, ours.role);
+        (told.proxy_protocol, told.draining) = (ours.proxy_protocol, ours.draining);
     }
 
     /// An operator, or another registration, has removed an origin.

@@ -4,7 +4,8 @@ use super::super::{State, Store};
 use super::carriers::CARRIED_ON_WITHIN;
 use super::replica::Replica;
 use super::streams::stream_key;
-use crate::cluster::record::PeerRecord;
+use super::sync::LIVES_FOR;
+use crate::cluster::record::{PeerRecord, StreamRecord};
 use crate::cluster::{Key, Kind};
 use crate::placement::{Load, Rate};
 use balancer_common::abi::Reason;
@@ -52,6 +53,12 @@ impl Store {
             state.with_replica(|state, replica| {
                 for (id, peer) in &mut replica.peers {
                     let lives = living.contains(id);
+                    // It is new, or the store was away or emptied: who lives is about to say so.
+                    let asked_since = *peer.asked_since.get_or_insert(now);
+                    if !lives && now < asked_since + LIVES_FOR {
+                        continue;
+                    }
+                    peer.dead_since = if lives { None } else { peer.dead_since.or(Some(now)) };
                     let before = peer.lives.replace(lives);
                     if lives && before != Some(true) {
                         info!(peer = %id, "another balancer works with this one");
@@ -79,6 +86,14 @@ impl Store {
             }
         }
         share.wake();
+    }
+
+    /// The shelf does not say who lives.
+    pub(super) fn hear_of_nobody(&self) {
+        self.change(|state| {
+            let peers = state.shared.iter_mut().flat_map(|replica| replica.peers.values_mut());
+            peers.for_each(|peer| peer.asked_since = None);
+        });
     }
 
     /// What this balancer carries, for the others.
@@ -152,20 +167,25 @@ impl State {
         self.registry.set_others(&sums);
     }
 
-    /// Records that nobody carries and whose time is over, those that are this balancer's business.
-    pub(super) fn sweep_records(&mut self, now: Duration) {
-        let Some(replica) = &mut self.shared else { return };
+    /// Records that nobody carries and whose time is over, and what names balancers that are no more: those that are this
+    /// balancer's business. Answers which balancers have been dead for so long that all of theirs is to go.
+    pub(super) fn sweep_records(&mut self, now: Duration) -> Vec<Arc<str>> {
+        let Some(replica) = &mut self.shared else { return Vec::new() };
         let now_ms = replica.ms(now);
         let streams = replica.streams.iter().filter(|(_, seen)| {
-            let record = &seen.record;
-            record.carriers.is_empty() && record.publisher.is_none() && record.until_ms <= now_ms
+            let StreamRecord { carriers, publisher, until_ms, .. } = &seen.record;
+            let named = carriers.iter().chain(publisher.as_ref().map(|publisher| &publisher.at));
+            let is_free = carriers.is_empty() && publisher.is_none();
+            (is_free && *until_ms <= now_ms) || named.into_iter().any(|id| !replica.may_live(id))
         });
         let streams = streams.map(|(key, _)| stream_key(key)).filter(|key| replica.is_mine(&key.name));
         let origins = replica.origins.iter().filter(|(_, seen)| seen.record.until_ms.is_some_and(|ms| ms <= now_ms));
         let origins =
             origins.map(|(id, _)| Key::new(Kind::Origin, id.clone())).filter(|key| replica.is_mine(&key.name));
         let over: Vec<_> = streams.chain(origins).collect();
+        let dead = replica.peers.keys().filter(|id| replica.is_over(id, now) && replica.is_mine(id)).cloned().collect();
         replica.dirty.extend(over);
+        dead
     }
 }
 

@@ -2,10 +2,11 @@
 //! publisher gives way to another one.
 
 use super::super::{State, Store};
+use super::origins::origin_key;
 use super::streams::{new_record, seen_version, stream_key};
 use super::{ATTEMPTS, Wanted};
 use crate::cluster::record::{Record, StreamRecord};
-use crate::cluster::{Entry, News, Put};
+use crate::cluster::{Entry, Key, News, Put};
 use crate::flow::Role;
 use crate::placement::{PlaceError, PlaceRequest, Placement};
 use crate::registry::{LINGER, Mapping, VIEWER_LEASE};
@@ -16,6 +17,8 @@ use std::time::Duration;
 /// What the state says of a request.
 enum Step {
     Settled(Result<Placement, PlaceError>),
+    /// The others do not know its origin's run yet, or by another date.
+    Tell(Mapping, Key),
     /// Nobody knows of it yet.
     Propose(Placement, Choice, Wanted),
 }
@@ -46,6 +49,13 @@ impl Store {
                     return Ok(Placement { reason: Reason::PlacedElsewhere, ..placement });
                 }
                 Step::Settled(result) => return result,
+                Step::Tell(mapping, origin) => {
+                    self.change(|state| state.streams.take_back(request.key, mapping, now));
+                    if self.write_now(origin, now).await {
+                        continue;
+                    }
+                    return self.change(|state| state.place_alone(request, now));
+                }
                 Step::Propose(placement, choice, wanted) => (placement, choice, wanted),
             };
             match share.shelf.put(&wanted.key, wanted.value.as_deref(), &wanted.seen).await {
@@ -61,9 +71,8 @@ impl Store {
                 }
                 Ok(Put::Lost(entry)) => {
                     lost = true;
-                    self.counters.count(Reason::RecordRaced);
                     self.change(|state| state.take_back(request, choice, now));
-                    self.hear(&News::Changed(entry), now);
+                    self.lost(&entry, now);
                 }
                 Err(error) => {
                     self.count_put_error(&error);
@@ -87,9 +96,20 @@ impl State {
             Err(error) => return Step::Settled(Err(error)),
         };
         match self.proposal(request, &placement, now) {
-            Some((choice, wanted)) => Step::Propose(placement, choice, wanted),
+            Some((choice, wanted)) => match (choice, self.untold(choice)) {
+                (Choice::Home(mapping), Some(origin)) => Step::Tell(mapping, origin),
+                _ => Step::Propose(placement, choice, wanted),
+            },
             None => Step::Settled(Ok(placement)),
         }
+    }
+
+    /// A record that names a run of which nobody knows would be taken for one of the past.
+    fn untold(&self, choice: Choice) -> Option<Key> {
+        let Choice::Home(mapping) = choice else { return None };
+        let (id, epoch) = self.run_of(mapping)?;
+        let told = self.shared.as_ref()?.origins.get(&id).map(|seen| seen.record.epoch);
+        (told != Some(epoch)).then(|| origin_key(&id)).filter(|_| self.registry.shared(mapping.origin).is_some())
     }
 
     /// What the others have to be told before this holds. `None`: nothing.
@@ -118,9 +138,13 @@ impl State {
         if replaces {
             record.replaced_ms = Some(replica.ms(now));
         }
-        let seen = seen_version(replica, request.key);
+        let key = stream_key(request.key);
+        if replica.newer.contains(&key) {
+            return None;
+        }
+        let seen = replica.foreign.get(&key).cloned().unwrap_or_else(|| seen_version(replica, request.key));
         let choice = if replaces { Choice::Replaces } else { Choice::Home(mapping) };
-        Some((choice, Wanted { key: stream_key(request.key), value: Some(record.text()), seen }))
+        Some((choice, Wanted { key, value: Some(record.text()), seen }))
     }
 
     fn take_back(&mut self, request: &PlaceRequest<'_>, choice: Choice, now: Duration) {

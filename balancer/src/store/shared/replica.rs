@@ -1,7 +1,7 @@
 //! What lies in the shelf, as it was seen last, and what of it has to be written.
 
 use crate::cluster::record::{OriginRecord, PeerRecord, StreamRecord};
-use crate::cluster::{Key, Kind, Version};
+use crate::cluster::{Key, Kind, ShelfError, Version};
 use crate::recognize::StreamKey;
 use crate::registry::Transport;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -29,11 +29,31 @@ pub struct Replica {
     pub buried: HashMap<Arc<str>, OriginRecord>,
     /// Streams that an operator has ended here, until the others know.
     pub ended: HashSet<Arc<StreamKey>>,
+    /// Origins that an operator has changed here, until the others know.
+    pub unsaid: HashSet<Arc<str>>,
+    /// Origins whose run was dated before it was known what the others say of it, or what time it is for them.
+    pub early: HashSet<Arc<str>>,
     /// Records that may have to be written.
     pub dirty: BTreeSet<Key>,
+    /// Those that could not be: tried again when the others have been.
+    pub later: BTreeSet<Key>,
+    /// What lies where records of ours belong and is none; it is written over.
+    pub foreign: HashMap<Key, Version>,
+    /// What lies there in another version's format; it is left alone.
+    pub newer: HashSet<Key>,
+    /// What was wrong with the shelf last, until something was right.
+    pub trouble: Option<ShelfError>,
+    /// Others have seen this run of ours.
+    pub is_introduced: bool,
+    /// Whether the common clock has been read.
+    pub is_dated: bool,
     /// The common clock, in milliseconds, when ours was 0.
     ms_at_start: u64,
 }
+
+/// How long a dead balancer is remembered, with the flows of it that nobody has taken: longer than any repair of which
+/// somebody expects that they go on.
+const PEER_KEPT: Duration = Duration::from_secs(86_400);
 
 /// A record, and which write of it this was.
 #[derive(Clone, Debug)]
@@ -48,6 +68,9 @@ pub struct Peer {
     pub listens: Vec<(Transport, SocketAddr)>,
     /// `None`: nobody has asked yet.
     pub lives: Option<bool>,
+    pub dead_since: Option<Duration>,
+    /// Since when the shelf is asked whether it lives, and answers.
+    pub asked_since: Option<Duration>,
 }
 
 impl Replica {
@@ -65,11 +88,19 @@ impl Replica {
             own: Seen { version: Version::none(), record: own },
             buried: HashMap::new(),
             ended: HashSet::new(),
+            unsaid: HashSet::new(),
+            early: HashSet::new(),
             dirty,
+            later: BTreeSet::new(),
+            foreign: HashMap::new(),
+            newer: HashSet::new(),
+            trouble: None,
+            is_introduced: false,
+            is_dated: false,
             ms_at_start: 0,
         };
-        // Until the common clock is known.
-        replica.set_clock(unix, now);
+        // This host's may be wrong: until the common clock is known.
+        replica.guess_clock(unix, now);
         replica
     }
 
@@ -80,6 +111,11 @@ impl Replica {
 
     /// What the common clock shows now.
     pub fn set_clock(&mut self, common: Duration, now: Duration) {
+        self.is_dated = true;
+        self.guess_clock(common, now);
+    }
+
+    pub(super) fn guess_clock(&mut self, common: Duration, now: Duration) {
         self.ms_at_start = (common.saturating_sub(now)).as_millis() as u64;
     }
 
@@ -96,6 +132,18 @@ impl Replica {
     /// Whether a balancer may be carrying something: it is this one, or one that is not known to be dead.
     pub fn may_live(&self, id: &str) -> bool {
         *id == *self.id || self.peers.get(id).is_some_and(|peer| peer.lives != Some(false))
+    }
+
+    /// Whether a balancer has been dead for so long that its record is of no use any more.
+    pub fn is_over(&self, id: &str, now: Duration) -> bool {
+        self.peers.get(id).and_then(|peer| peer.dead_since).is_some_and(|since| since + PEER_KEPT <= now)
+    }
+
+    /// The others know what is to be said of it, or nothing is.
+    pub fn said(&mut self, key: &Key) {
+        if key.kind == Kind::Origin {
+            self.unsaid.remove(&key.name);
+        }
     }
 
     /// Whose business something is that any balancer could do: rendezvous hashing over the living.

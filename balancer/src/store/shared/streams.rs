@@ -97,8 +97,13 @@ impl State {
             (Some(since), Some(theirs)) => (since, &*replica.id) < (theirs.since_ms, theirs.at.as_str()),
             (None, Some(_)) => false,
             (Some(_), None) => true,
-            // Nobody publishes it: a place that is no more must not hold anybody.
-            (None, None) => self.registry.current(&record.origin, record.epoch).is_none(),
+            // Nobody publishes it: a place that is no more must not hold anybody, nor one that a write has left there which
+            // was given up as late, while others are carried already.
+            (None, None) => {
+                let is_carried_there = record.carriers.iter().any(|id| *id != *replica.id && replica.may_live(id));
+                self.registry.current(&record.origin, record.epoch).is_none()
+                    || (!record.confirmed && !is_carried_there && self.streams.is_carried(&stream.key))
+            }
         }
     }
 
@@ -140,6 +145,11 @@ impl State {
             Some(stream) => stream.key.clone(),
             None => Arc::new(key),
         };
+        let is_named = record.carriers.iter().any(|id| **id == *replica.id);
+        if !is_named && self.streams.is_carried(&key) {
+            // Somebody took us for dead.
+            replica.dirty.insert(entry.key.clone());
+        }
         let replaced_ms = record.replaced_ms;
         let before = replica.streams.insert(key.clone(), Seen { version: entry.version.clone(), record });
         if replaced_ms > before.and_then(|seen| seen.record.replaced_ms) {

@@ -2,12 +2,11 @@
 
 use super::super::{Clock, Store};
 use super::WRITES_MAX;
-use crate::cluster::{Key, News, Put};
-use balancer_common::abi::Reason;
+use crate::cluster::{Key, Kind, News, Put, ShelfError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
 /// How often a balancer shows that it lives, and for how long that holds: a host may be busy for some seconds. Nobody's
@@ -47,9 +46,13 @@ async fn beat(store: &Store, clock: Clock) {
         every.tick().await;
         let others: Vec<Arc<str>> = store.peers().into_iter().map(|(id, _)| id).collect();
         match share.shelf.live(&share.id, LIVES_FOR, &others).await {
-            Ok(living) => store.hear_living(&living, clock.now()),
+            Ok(living) => {
+                store.hear_living(&living, clock.now());
+                store.answered();
+            }
             Err(error) => {
                 store.count_put_error(&error);
+                store.hear_of_nobody();
                 continue;
             }
         }
@@ -61,7 +64,12 @@ async fn beat(store: &Store, clock: Clock) {
         }
         if number.is_multiple_of(BEATS_PER_LOOK) {
             store.read_clock(clock).await;
-            store.change(|state| state.sweep_records(clock.now()));
+            for id in store.change(|state| state.sweep_records(clock.now())) {
+                // The next look tries again.
+                if share.shelf.forget_flows(&id).await.is_ok() {
+                    store.change(|state| state.dirty([Key::new(Kind::Peer, id)]));
+                }
+            }
             share.wake.notify_one();
         }
     }
@@ -71,8 +79,28 @@ async fn write_behind(store: &Store, clock: Clock) {
     let Some(share) = &store.share else { return };
     loop {
         let _ = tokio::time::timeout(FLUSH_EVERY, share.wake.notified()).await;
-        while store.is_up() && store.write_batch(clock.now()).await {}
+        while store.is_up() {
+            match store.write_batch(clock.now()).await {
+                Batch::Last => break,
+                Batch::More => {}
+                // A store that is full or late is not helped by being asked again at once.
+                Batch::Failed => {
+                    sleep(FLUSH_EVERY).await;
+                    break;
+                }
+            }
+        }
     }
+}
+
+/// What became of what was to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Batch {
+    /// That was all.
+    Last,
+    More,
+    /// The shelf has not taken all of it.
+    Failed,
 }
 
 impl Store {
@@ -105,31 +133,45 @@ impl Store {
         }
     }
 
-    /// Writes what is wanted. Whether there may be more.
-    pub(super) async fn write_batch(&self, now: Duration) -> bool {
-        let Some(share) = &self.share else { return false };
+    /// The shelf works, as far as can be seen: what it refuses is seen when it is written to.
+    fn answered(&self) {
+        if let Some(replica) = &mut self.lock().shared {
+            let is_written = replica.dirty.is_empty() && replica.later.is_empty();
+            replica.trouble.take_if(|trouble| is_written || !matches!(trouble, ShelfError::Refused(_)));
+        }
+    }
+
+    /// Writes what is wanted.
+    pub(super) async fn write_batch(&self, now: Duration) -> Batch {
+        let Some(share) = &self.share else { return Batch::Last };
         let wanted = self.change(|state| state.take_wanted(now));
         let is_full = wanted.len() >= WRITES_MAX;
         let writes = wanted.iter().map(|w| share.shelf.put(&w.key, w.value.as_deref(), &w.seen));
         let results = futures_util::future::join_all(writes).await;
-        let (mut again, mut failed) = (false, Vec::<Key>::new());
+        let (mut lost, mut failed) = (Vec::new(), Vec::new());
         for (wanted, result) in wanted.into_iter().zip(results) {
             match result {
                 Ok(Put::Done(version)) => self.written(wanted, version, now),
                 Ok(Put::Lost(entry)) => {
-                    self.counters.count(Reason::RecordRaced);
-                    self.hear(&News::Changed(entry), now);
-                    again = true;
-                    failed.push(wanted.key);
+                    self.lost(&entry, now);
+                    lost.push(wanted.key);
                 }
-                Err(error) => {
-                    self.count_put_error(&error);
-                    debug!(key = ?wanted.key, %error, "a record is written later");
-                    failed.push(wanted.key);
-                }
+                Err(error) => failed.push((wanted.key, error)),
             }
         }
-        self.change(|state| state.dirty(failed));
-        is_full || again
+        for (key, error) in &failed {
+            self.count_put_error(error);
+            debug!(?key, %error, "a record is written later");
+        }
+        let batch = match () {
+            () if !failed.is_empty() => Batch::Failed,
+            () if is_full || !lost.is_empty() => Batch::More,
+            () => Batch::Last,
+        };
+        self.change(|state| {
+            state.dirty(lost);
+            state.shared.iter_mut().for_each(|replica| replica.later.extend(failed.drain(..).map(|(key, _)| key)));
+        });
+        batch
     }
 }
