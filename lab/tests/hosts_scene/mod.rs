@@ -4,7 +4,9 @@
 // Each test program uses a part of it.
 #![allow(dead_code)]
 
-use balancer_lab::balancer::{HTTP_PORT, RTMP_PORT};
+pub mod steady;
+
+use balancer_lab::balancer::{API_PORT, HTTP_PORT, RTMP_PORT};
 use balancer_lab::client::{Client, Running};
 use balancer_lab::data_centre::Family;
 use balancer_lab::hosts::Hosts;
