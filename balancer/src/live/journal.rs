@@ -22,6 +22,9 @@ pub trait Journal: Send + Sync {
 
     /// A flow of ours has ended, whose packets others forward too, as they say or as they may.
     fn ended(&self, client: FlowKey, is_told: bool);
+
+    /// A guest has ended before our eyes. Its owner may be dead without anybody having noticed.
+    fn guest_ended(&self, client: FlowKey, origin: FlowKey);
 }
 
 /// A flow that another process could carry on.

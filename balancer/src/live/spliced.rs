@@ -43,6 +43,8 @@ const DEAD_LINGER: Duration = Duration::from_secs(10);
 /// Ends of which the peers need not have heard: they are made to ask.
 const IDLE: &str = "idle";
 const REFUSED: &str = "another request";
+/// Both have said so, or one has reset it.
+const ENDED: &str = "ended";
 
 impl Spliced {
     pub fn new(id: FlowId, origin: FlowKey, made_at: Duration) -> Self {
@@ -122,7 +124,7 @@ impl Live {
                 }
                 // Not for a RST that the peers ignored because it was none of theirs: such a flow goes on.
                 if entry.alone && shortest >= linger {
-                    over.push((*client, entry.id, if refused(flow) { REFUSED } else { "ended" }));
+                    over.push((*client, entry.id, if refused(flow) { REFUSED } else { ENDED }));
                     continue;
                 }
             } else if (if both_speak { longest } else { shortest }) >= idle_timeout {
@@ -215,6 +217,9 @@ impl Live {
             }
         }
         if is_guest {
+            if let Some(journal) = self.journal.get().filter(|_| matches!(why, ENDED | REFUSED)) {
+                journal.guest_ended(client, entry.origin);
+            }
             return;
         }
         if !entry.is_channel {

@@ -32,4 +32,11 @@ impl Journal for Told {
             flows.end_elsewhere(client);
         }
     }
+
+    fn guest_ended(&self, client: FlowKey, origin: FlowKey) {
+        if let Some(flows) = self.0.upgrade() {
+            let now_ms = flows.common_ms();
+            flows.changes().guest_over((client, origin), now_ms);
+        }
+    }
 }

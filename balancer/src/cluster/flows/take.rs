@@ -72,6 +72,14 @@ struct Candidate {
     text: Arc<str>,
     owner: Arc<str>,
     whose: Whose,
+    /// It is ours to inherit, but its end was seen here when it was a guest.
+    is_over: bool,
+}
+
+impl Candidate {
+    fn at(&self, value: Option<Arc<str>>) -> FlowAt {
+        FlowAt { client: key_text(self.fit.client), origin: key_text(self.fit.origin), value }
+    }
 }
 
 impl Flows {
@@ -182,10 +190,14 @@ impl Flows {
 
     async fn take_chunk(&self, found: Vec<Found>, mut survey: Survey, asked: bool) -> (Done, Survey) {
         let mut taken = Taken::default();
-        let mut candidates = Vec::with_capacity(found.len());
+        let (mut candidates, mut over) = (Vec::with_capacity(found.len()), Vec::new());
         let mut here = HashMap::new();
         for found in found {
             match self.candidate(found, asked, &mut here) {
+                Ok(Some(candidate)) if candidate.is_over => {
+                    taken.left += 1;
+                    over.push(candidate);
+                }
                 Ok(Some(candidate)) => candidates.push(candidate),
                 Ok(None) => taken.left += 1,
                 Err(unfit) => {
@@ -236,7 +248,9 @@ impl Flows {
                 }
             }
         }
-        let old = self.own_up(ours).await;
+        let mut old = self.own_up(ours).await;
+        // What its owner would have removed.
+        old.extend(over.iter().map(|c| (c.owner.clone(), c.at(None))));
         (Done { taken, old }, survey)
     }
 
@@ -271,7 +285,10 @@ impl Flows {
         if is_lost && !asked && !self.parts.live.is_guest(fit.client) {
             return Ok(None);
         }
-        Ok(Some(Candidate { fit, text: found.text, owner: found.owner, whose }))
+        let is_over = matches!(whose, Whose::Ours)
+            && *found.owner != *self.parts.own
+            && self.changes().is_guest_over((fit.client, fit.origin), written.made_ms);
+        Ok(Some(Candidate { fit, text: found.text, owner: found.owner, whose, is_over }))
     }
 
     /// `Err(None)`: it is here already.
@@ -331,10 +348,8 @@ impl Flows {
     /// Writes what was taken under our own name. Only then may it go under the old one.
     async fn own_up(&self, taken: Vec<Candidate>) -> Vec<(Arc<str>, FlowAt)> {
         let mut old = Vec::new();
-        let at =
-            |c: &Candidate, value| FlowAt { client: key_text(c.fit.client), origin: key_text(c.fit.origin), value };
         for batch in taken.chunks(BATCH_MAX) {
-            let records: Vec<_> = batch.iter().map(|c| at(c, Some(c.text.clone()))).collect();
+            let records: Vec<_> = batch.iter().map(|c| c.at(Some(c.text.clone()))).collect();
             if self.parts.shelf.put_flows(&self.parts.own, &records).await.is_err() {
                 // Two have them for a while. Ours are written when the shelf is there again, and only then is another's gone.
                 batch.iter().for_each(|c| self.change(c.fit.client, c.fit.origin));
@@ -346,7 +361,7 @@ impl Flows {
                 self.change(gone.fit.client, gone.fit.origin);
             }
             let others = batch.iter().filter(|c| *c.owner != *self.parts.own);
-            old.extend(others.map(|c| (c.owner.clone(), at(c, None))));
+            old.extend(others.map(|c| (c.owner.clone(), c.at(None))));
         }
         old
     }

@@ -1,16 +1,16 @@
 //! Flows come to another balancer: when theirs dies, when its address moves, as guests, and back.
 
-use super::super::Taken;
+use super::super::journal::Told;
+use super::super::{Host, Taken};
 use super::{Kernel, Lb, VIP, ip, records, talk};
 use crate::cluster::fake::{Fake, Trouble};
-use crate::live::{HEARD_FIN_TO_ORIGIN, HEARD_TO_CLIENT};
+use crate::live::{HEARD_FIN_TO_ORIGIN, HEARD_TO_CLIENT, Journal};
 use balancer_common::abi::{FlowKey, Reason};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Both halves of a flow, but for what every host finds for itself.
 fn halves(kernel: &Kernel, client: FlowKey) -> Vec<(FlowKey, balancer_common::abi::Splice)> {
-    use super::super::Host;
     let to_origin = kernel.half(client).unwrap();
     let to_client = kernel.half(to_origin.egress.reversed()).unwrap();
     vec![(to_origin.egress, to_origin.splice), (to_client.egress, to_client.splice)]
@@ -55,6 +55,23 @@ async fn while_its_owner_lives_a_flow_is_a_guest_and_its_owner_hears_of_it() {
     assert!(!b.live.is_guest(key) && b.live.carried(key).is_some());
     assert_eq!((records(&fake, "a").await.len(), records(&fake, "b").await.len()), (0, 1));
     assert_eq!(b.store.stream(&stream).unwrap().players, 1);
+}
+
+#[tokio::test]
+async fn a_guest_that_has_ended_is_not_inherited() {
+    let fake = Fake::new();
+    let (a, b) = (Lb::new(&fake, "a").await, Lb::new(&fake, "b").await);
+    let keys = [a.carry(1), a.carry(2)];
+    a.write_all().await;
+    b.meet(&[&a]).await;
+    let origin = b.kernel.half(keys[0]).unwrap().egress.reversed();
+    b.live.let_go(keys[0]);
+    Told(Arc::downgrade(&b.flows)).guest_ended(keys[0], origin);
+    // Nobody has noticed yet that its owner is dead.
+    b.flows.peer_lost("a").await;
+    assert!(!b.live.carries(keys[0]) && b.live.carried(keys[1]).is_some());
+    assert_eq!((records(&fake, "a").await.len(), records(&fake, "b").await.len()), (0, 1));
+    assert!(!b.flows.changes().is_guest_over((keys[0], origin), u64::MAX), "the same ports later: another flow");
 }
 
 #[tokio::test]
