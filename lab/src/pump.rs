@@ -176,12 +176,9 @@ impl Pump {
     /// Puts the next bytes to send into `out`, as far as gate, pace and ending allow.
     fn produce(&mut self) {
         let (total, _) = self.endpoint.totals(&self.plan);
-        let mut limit = total.min(self.style.gate.bytes());
+        let mut limit = total.min(self.style.due(self.began));
         if self.patient && matches!(self.inbound, Inbound::Preamble(_)) {
             limit = 0;
-        }
-        if let Some(rate) = self.style.bytes_per_second {
-            limit = limit.min((self.began.elapsed().as_secs_f64() * rate as f64) as u64);
         }
         if self.ending() != Ending::Fin && !self.i_reset() && !self.all_received() {
             limit = limit.min(total.saturating_sub(HELD_BACK));

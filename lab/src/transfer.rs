@@ -3,11 +3,14 @@
 use crate::plan::{Ending, Plan};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many bytes may be sent by now. Shared; a test opens it when it is ready to.
 #[derive(Clone, Debug)]
-pub struct Gate(Arc<AtomicU64>);
+pub struct Gate {
+    bytes: Arc<AtomicU64>,
+    hurries: Arc<AtomicBool>,
+}
 
 impl Gate {
     pub fn open() -> Self {
@@ -15,15 +18,20 @@ impl Gate {
     }
 
     pub fn at(bytes: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(bytes)))
+        Self { bytes: Arc::new(AtomicU64::new(bytes)), hurries: Arc::default() }
     }
 
     pub fn bytes(&self) -> u64 {
-        self.0.load(Relaxed)
+        self.bytes.load(Relaxed)
     }
 
     pub fn set(&self, bytes: u64) {
-        self.0.store(bytes, Relaxed);
+        self.bytes.store(bytes, Relaxed);
+    }
+
+    /// Whatever the pace was: a test has seen what it wanted to see of streams that last.
+    pub fn hurry(&self) {
+        self.hurries.store(true, Relaxed);
     }
 }
 
@@ -36,6 +44,15 @@ pub struct Style {
     pub bytes_per_second: Option<u64>,
     /// Without a byte for so long, the transfer is given up.
     pub silence_max: Duration,
+}
+
+impl Style {
+    /// Bytes that may have been sent by now of a transfer that began then.
+    pub fn due(&self, began: Instant) -> u64 {
+        let rate = self.bytes_per_second.filter(|_| !self.gate.hurries.load(Relaxed));
+        let due = rate.map_or(u64::MAX, |rate| (began.elapsed().as_secs_f64() * rate as f64) as u64);
+        due.min(self.gate.bytes())
+    }
 }
 
 impl Default for Style {

@@ -2,6 +2,7 @@
 //! the store; what is between them is either a switch on each side, so that addresses move between hosts, or a router,
 //! which has all hosts for next hops of one address.
 
+use crate::balancer::API_PORT;
 use crate::data_centre::{DEVICE, DataCentre, Family, Host, Layout, configure, v4, v6};
 use crate::net::{self, Netns};
 use crate::pass_all::PassAll;
@@ -249,7 +250,8 @@ impl Fabric {
         self.middle.ip(&lines.collect::<String>())
     }
 
-    /// Each packet gets a mark by chance, and each mark has a table of routes that lead to one machine.
+    /// Each packet gets a mark by chance, and each mark has a table of routes that lead to one machine. Not those of the
+    /// system API, by which origins register: its connections are a balancer's own, and stay where they began.
     pub(super) fn spray(&self, machines: &[Machine]) -> Result<()> {
         for machine in machines {
             let number = machine.number as u8;
@@ -266,11 +268,10 @@ impl Fabric {
                 net::run(self.middle.command(words[0]).args(&words[1..]))?;
             }
         }
-        self.middle.nft(&format!(
-            "table inet spray {{ chain all {{ type filter hook prerouting priority mangle; \
-             meta l4proto {{ tcp, udp }} meta mark set numgen random mod {} offset 1 }} }}\n",
-            machines.len()
-        ))
+        let own = format!("tcp dport {API_PORT} return\ntcp sport {API_PORT} return\n");
+        let mark = format!("meta l4proto {{ tcp, udp }} meta mark set numgen random mod {} offset 1\n", machines.len());
+        let hook = "type filter hook prerouting priority mangle; policy accept;\n";
+        self.middle.nft(&format!("table inet spray {{\nchain each {{\n{hook}{own}{mark}}}\n}}\n"))
     }
 }
 

@@ -111,7 +111,7 @@ impl Hosts {
         self.fabric.forget_routes(&self.machines)
     }
 
-    /// Has the router give each packet of TCP and UDP to any of the machines, whatever flow it is of.
+    /// Has the router give each packet of TCP and UDP to any of the machines, whatever flow it is of; see [`Fabric`].
     pub fn spray(&self) -> Result<()> {
         self.fabric.spray(&self.machines)
     }

@@ -10,6 +10,8 @@ use anyhow::Result;
 /// Each balancer has so many ports of its own towards origins.
 const PORTS_EACH: u16 = 4000;
 const FIRST_PORT: u16 = 20000;
+/// A machine that does much else answers late, and tests of flows are not about that.
+const STORE_TIMEOUT: &str = "2s";
 
 pub struct HostsPlot {
     hosts: u8,
@@ -88,7 +90,8 @@ fn settings(dc: &DataCentre, machines: &[Machine], own: &Machine, store: Option<
     settings.config = format!("source_ports = \"{from}-{}\"\n", from + PORTS_EACH - 1);
     if let Some(store) = store {
         settings.config += &format!(
-            "balancer_id = \"lb{}\"\nstore = \"{}\"\nsource_address = [\"{}\", \"{}\"]\n",
+            "balancer_id = \"lb{}\"\nstore = \"{}\"\nstore_timeout = \"{STORE_TIMEOUT}\"\n\
+             source_address = [\"{}\", \"{}\"]\n",
             own.number,
             store.url(),
             own.pair.source4,

@@ -116,10 +116,12 @@ impl SharedStore {
         self.ask(&["EVAL", WRITE, "0", key, value, &shard]).map(drop)
     }
 
-    /// Records of flows, of all balancers. Needs no knowledge of the keys but that their names end in `:flows`.
+    /// Records of flows, of all balancers. Needs no knowledge of the keys but that their names end in `:flows`, and that
+    /// what a flow is found by beside its record begins with `>`.
     pub fn flows(&self) -> Result<i64> {
         self.number(
-            "local n = 0 for _, key in ipairs(redis.call('KEYS', '*:flows')) do n = n + redis.call('HLEN', key) end return n",
+            "local n = 0 for _, key in ipairs(redis.call('KEYS', '*:flows')) do \
+             for _, field in ipairs(redis.call('HKEYS', key)) do if field:sub(1, 1) ~= '>' then n = n + 1 end end end return n",
         )
     }
 }

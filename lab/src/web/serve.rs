@@ -182,8 +182,7 @@ pub fn send_paced(
     let (began, mut sent) = (Instant::now(), 0u64);
     let mut piece = vec![0u8; style.write_bytes];
     while sent < plan.bytes {
-        let due = style.bytes_per_second.map_or(u64::MAX, |rate| (began.elapsed().as_secs_f64() * rate as f64) as u64);
-        let allowed = due.min(style.gate.bytes()).min(plan.bytes).saturating_sub(sent);
+        let allowed = style.due(began).min(plan.bytes).saturating_sub(sent);
         if shared.stop.load(Relaxed) {
             bail!("the origin is stopped");
         }

@@ -41,7 +41,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Streams of so many seconds.
+    /// Streams of so many seconds at most: they hurry when they are to finish.
     pub fn new(family: Family, seconds: u64) -> (Self, Plot) {
         let this = Self { gate: Gate::at(EARLY), bytes: seconds * PACE };
         let web = WebManners { style: this.style(), ..WebManners::default() };
@@ -91,7 +91,7 @@ impl Stage {
             let netns = &scene.dc.clients[0].netns;
             Viewer::start(netns, hosts.vip(pair, HTTP_PORT), plan, "flv", "?lab").unwrap()
         });
-        Streams { viewers: viewers.collect(), running, before }
+        Streams { viewers: viewers.collect(), running, before, gate: self.gate.clone() }
     }
 }
 
@@ -100,6 +100,7 @@ pub struct Streams {
     viewers: Vec<Viewer>,
     /// Transfers that were complete before these.
     before: usize,
+    gate: Gate,
 }
 
 impl Streams {
@@ -130,7 +131,8 @@ impl Streams {
 
     /// To the end: every byte at both ends, and no stream was asked for twice.
     pub fn finish(self, hosts: &Hosts) {
-        let plans: Vec<WebPlan> = self.viewers.into_iter().map(Viewer::join).map(exact).collect();
+        self.gate.hurry();
+        let plans: Vec<WebPlan> = self.viewers.into_iter().map(Viewer::join).map(|seen| exact(hosts, seen)).collect();
         hosts.scene.join_exact(self.running, self.before).unwrap_or_else(|error| panic!("{error:#}\n{}", tails(hosts)));
         let seen = hosts.scene.origins.iter().flat_map(|origin| origin.transfers()).filter_map(|t| t.plan);
         let mut seen: Vec<String> = seen.map(|plan| plan.to_string()).collect();
@@ -145,14 +147,16 @@ impl Streams {
     }
 }
 
-fn exact(seen: Seen) -> WebPlan {
-    assert!(seen.is_exact(), "{seen:#?}");
+fn exact(hosts: &Hosts, seen: Seen) -> WebPlan {
+    assert!(seen.is_exact(), "{seen:#?}\n{}", tails(hosts));
     seen.plan
 }
 
 /// Nothing is left of any flow: not with these balancers, not in the store.
 pub fn nothing_left(hosts: &Hosts, machines: &[usize]) {
-    hosts.wait_no_flows(machines).unwrap();
+    let listed = || machines.iter().flat_map(|m| hosts.balancer(*m).flows().unwrap_or_default()).collect::<Vec<_>>();
+    wait_until("no flow to be left", LATER, || listed().is_empty())
+        .unwrap_or_else(|error| panic!("{error:#}: {:#?}\n{}", listed(), tails(hosts)));
     let store = hosts.store.as_ref().unwrap();
     wait_until("no record of a flow to be left", LATER, || store.flows().unwrap() == 0)
         .unwrap_or_else(|error| panic!("{error:#}: {}\n{}", store.flows().unwrap(), tails(hosts)));

@@ -82,7 +82,7 @@ impl Steady {
     pub fn finish(self, hosts: &Hosts) {
         self.in_the_kernel(hosts);
         self.stage.gate.set(u64::MAX);
-        let viewers: Vec<WebPlan> = self.viewers.into_iter().map(Viewer::join).map(exact).collect();
+        let viewers: Vec<WebPlan> = self.viewers.into_iter().map(Viewer::join).map(|seen| exact(hosts, seen)).collect();
         hosts.scene.join_exact(self.running, 0).unwrap_or_else(|error| panic!("{error:#}\n{}", tails(hosts)));
         let mut seen = BTreeMap::new();
         for plan in hosts.scene.origins.iter().flat_map(|origin| origin.transfers()).filter_map(|t| t.plan) {
