@@ -210,6 +210,14 @@ impl Lb {
         self.sessions.sweep_at(0, self.clock.now() + time);
     }
 
+    /// Of the others, these live, and have for longer than anybody is waited for.
+    fn hear_living(&self, ids: &[&str]) {
+        let ids: Vec<_> = ids.iter().map(|id| (*id).into()).collect();
+        let now = self.clock.now();
+        self.store.hear_living(&ids, now);
+        self.store.hear_living(&ids, now + Duration::from_secs(60));
+    }
+
     fn elsewhere(&self, ufrag: &str) -> bool {
         self.sessions.admit([ufrag, "c"]).err() == Some(Refused::Elsewhere)
     }

@@ -125,7 +125,7 @@ async fn a_flow_that_was_taken_over_has_its_session_again() {
     settle(&mut all).await;
     let number = records(&fake)[0].number;
     fake.cut("lb1", true);
-    all[1].store.hear_living(&[], all[1].clock.now());
+    all[1].hear_living(&[]);
     all[1].take(number, CLIENT).await;
     all[1].take(number, CLIENT.replace("5000", "5001").as_str()).await;
     settle(&mut all[1..]).await;
@@ -172,7 +172,7 @@ async fn what_the_dead_have_left_is_removed_by_one_of_the_living() {
     settle(&mut all).await;
     fake.cut("lb1", true);
     for lb in &all[1..] {
-        lb.store.hear_living(&["lb2".into(), "lb3".into()], lb.clock.now());
+        lb.hear_living(&["lb2", "lb3"]);
         lb.sessions.look_for_left(Duration::from_secs(100));
         lb.sessions.look_for_left(Duration::from_secs(99) + LEFT_MAX);
     }
