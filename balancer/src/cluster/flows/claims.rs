@@ -1,10 +1,11 @@
 //! Whose a flow is, where two balancers have it: exactly one of them, and both come to the same one.
 //!
 //! Who gets flows from another one tells that one so, which then looks for its own among the others' records, and claims
-//! them. Whoever hears a claim and has the flow too compares it with its own: who has the address goes before who has not; then who made the flow, before who inherited it, before who found it
-//! in its kernel after a restart; then the name. The weaker one gives way, the stronger one answers with its own claim,
-//! to which the other one gives way. So a balancer that was taken for dead and lives keeps what it carries, and one that was
-//! dead leaves alone what its heirs carry.
+//! them. Whoever hears a claim and has the flow too compares it with its own: who has the address goes before who has
+//! not; then who made the flow, before who inherited it, before who found it in its kernel after a restart; then the
+//! name. The weaker one gives way; the stronger one answers with its own claim, to which the other one gives way. So a
+//! balancer that was taken for dead and lives keeps what it carries, and one that was dead leaves alone what its heirs
+//! carry.
 
 use super::Flows;
 use super::tell::Message;
