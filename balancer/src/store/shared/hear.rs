@@ -2,12 +2,14 @@
 
 use super::super::{State, Store};
 use super::replica::{Peer, Replica, Seen, listen_of};
-use super::{all_keys, read};
+use super::streams::stream_key;
+use super::{AT_ONCE_MAX, other_keys, read};
 use crate::cluster::record::{PeerRecord, RecordError};
 use crate::cluster::{Entry, Key, Kind, News, ShelfError, Version};
 use crate::recognize::StreamKey;
 use balancer_common::abi::Reason;
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, info, warn};
 
@@ -38,36 +40,66 @@ impl Store {
 
     /// Everything that lies there. What does not and should is written (again).
     fn hear_whole(&self, entries: &[Entry], now: Duration) {
-        let mut wrong = Vec::new();
-        self.change(|state| {
-            state.with_replica(|state, replica| {
-                if !std::mem::replace(&mut replica.is_up, true) {
-                    replica.up_since = Some(now);
-                }
-                replica.trouble = None;
-                state.forget_absent(replica, entries);
-                // Streams are on origins.
-                for kind in [Kind::Peer, Kind::Origin, Kind::Stream] {
-                    for entry in entries.iter().filter(|entry| entry.key.kind == kind) {
-                        if let Err(error) = state.hear(replica, entry, now) {
-                            wrong.push((entry.key.clone(), error));
-                        }
-                    }
-                }
-                state.date_early(replica, now);
-                let keys = all_keys(replica, state);
-                replica.dirty.extend(keys);
-            })
+        let there: HashSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
+        let known =
+            self.with_shared(|_, replica| replica.streams.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>());
+        let is_gone = |key: &Arc<StreamKey>| !there.contains(&stream_key(key));
+        let gone: Vec<_> = known.into_iter().flatten().filter(is_gone).collect();
+        self.with_shared(|state, replica| state.forget_absent(replica, &there, &gone));
+        // Streams are on origins, whose runs have their dates before a stream is told of. Each part is true by itself: what
+        // is not read yet is only not known yet, and who writes it loses and reads it.
+        let mut wrong = self.hear_kind(Kind::Peer, entries, now);
+        wrong.extend(self.hear_kind(Kind::Origin, entries, now));
+        self.with_shared(|state, replica| {
+            state.date_early(replica, now);
+            if !std::mem::replace(&mut replica.is_up, true) {
+                replica.up_since = Some(now);
+            }
+            replica.trouble = None;
         });
+        wrong.extend(self.hear_kind(Kind::Stream, entries, now));
         self.count_conflicts();
         for (key, error) in &wrong {
             self.count_record_error(key, error);
         }
+        self.look_at_all(now);
         let Some(share) = &self.share else { return };
         if let Some(listener) = share.listener() {
             listener.whole(entries);
         }
         share.wake.notify_one();
+    }
+
+    /// All of a kind. Answers what was wrong.
+    fn hear_kind(&self, kind: Kind, entries: &[Entry], now: Duration) -> Vec<(Key, RecordError)> {
+        let of_kind: Vec<&Entry> = entries.iter().filter(|entry| entry.key.kind == kind).collect();
+        let parts = of_kind.chunks(AT_ONCE_MAX).filter_map(|part| {
+            self.with_shared(|state, replica| {
+                let hear = |entry: &&Entry| Some((entry.key.clone(), state.hear(replica, entry, now).err()?));
+                part.iter().filter_map(hear).collect::<Vec<_>>()
+            })
+        });
+        parts.flatten().collect()
+    }
+
+    /// What of ours is not there as it should be.
+    fn look_at_all(&self, now: Duration) {
+        let streams = self.with_shared(|state, replica| {
+            let keys = state.streams.iter().map(|stream| stream.key.clone()).collect::<Vec<_>>();
+            replica.dirty.extend(other_keys(replica, state));
+            keys
+        });
+        for part in streams.unwrap_or_default().chunks(AT_ONCE_MAX) {
+            self.with_shared(|state, replica| {
+                let differing: Vec<_> =
+                    part.iter().filter(|key| state.differing_stream(replica, key, now).is_some()).collect();
+                replica.dirty.extend(differing.into_iter().map(|key| stream_key(key)));
+            });
+        }
+    }
+
+    fn with_shared<T>(&self, work: impl FnOnce(&mut State, &mut Replica) -> T) -> Option<T> {
+        self.change(|state| state.with_replica(work))
     }
 
     fn hear_down(&self, error: &ShelfError) {
@@ -90,8 +122,12 @@ impl Store {
 
 impl State {
     fn hear(&mut self, replica: &mut Replica, entry: &Entry, now: Duration) -> Result<(), RecordError> {
-        if replica.version_of(&entry.key).is_some_and(|seen| entry.version.is_before(seen)) {
-            return Ok(());
+        if let Some(seen) = replica.version_of(&entry.key) {
+            // Our own write comes back.
+            let is_known = entry.key.kind == Kind::Stream && entry.version == *seen && !seen.is_none();
+            if is_known || entry.version.is_before(seen) {
+                return Ok(());
+            }
         }
         let result = self.hear_record(replica, entry, now);
         if result.is_ok() {
@@ -157,8 +193,7 @@ impl State {
     }
 
     /// What was there and is no more.
-    fn forget_absent(&mut self, replica: &mut Replica, entries: &[Entry]) {
-        let there: HashSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
+    fn forget_absent(&mut self, replica: &mut Replica, there: &HashSet<&Key>, gone: &[Arc<StreamKey>]) {
         let own = Key::new(Kind::Peer, replica.id.clone());
         if !there.contains(&own) {
             replica.own.version = Version::none();
@@ -168,18 +203,17 @@ impl State {
         self.avoid_peers(replica);
         replica.foreign.clear();
         replica.newer.clear();
-        let gone = replica.streams.extract_if(|key, _| !there.contains(&super::streams::stream_key(key)));
-        for (key, _) in gone {
-            self.streams.set_elsewhere(&key, crate::registry::Elsewhere::default());
-            self.conflicts.push(Reason::RecordRepaired);
+        for key in gone {
+            if replica.streams.remove(key).is_some() {
+                self.streams.set_elsewhere(key, crate::registry::Elsewhere::default());
+                self.conflicts.push(Reason::RecordRepaired);
+            }
         }
         // Versions of another life say nothing any more: what follows is the truth.
         for seen in replica.origins.values_mut() {
             seen.version = Version::none();
         }
-        for seen in replica.streams.values_mut() {
-            seen.version = Version::none();
-        }
+        replica.streams.forget_versions();
     }
 }
 

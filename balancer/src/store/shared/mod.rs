@@ -7,6 +7,7 @@
 
 mod carriers;
 mod hear;
+mod known;
 mod origins;
 mod peers;
 mod placing;
@@ -29,7 +30,6 @@ use crate::cluster::record::{PeerRecord, Record, RecordError};
 use crate::cluster::{Entry, Key, Kind, News, Put, Shelf, ShelfError, Version};
 use crate::registry::{RegisterError, Registered, Registry};
 use balancer_common::abi::Reason;
-use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -64,6 +64,8 @@ struct Wanted {
 
 /// In one batch.
 const WRITES_MAX: usize = 64;
+/// Records that are looked at while nobody else can use the store: less than a millisecond.
+const AT_ONCE_MAX: usize = 256;
 /// How often a lost race is run again before it is left to the task that writes behind.
 const ATTEMPTS: usize = 4;
 
@@ -249,10 +251,7 @@ impl State {
             }
             Kind::Stream => {
                 let stream = key.name.parse().ok()?;
-                let wanted = self.wanted_stream(replica, &stream, now)?;
-                if replica.streams.get(&stream).map(|s| &s.record) == wanted.as_ref() {
-                    return None;
-                }
+                let wanted = self.differing_stream(replica, &stream, now)?;
                 (wanted.map(|record| record.text()), streams::seen_version(replica, &stream))
             }
             Kind::Peer if *key.name == *replica.id => (Some(replica.own.record.text()), replica.own.version.clone()),
@@ -263,8 +262,8 @@ impl State {
         Some(Wanted { key: key.clone(), value, seen })
     }
 
-    /// What is to be written, a batch of it.
-    fn take_wanted(&mut self, now: Duration) -> Vec<Wanted> {
+    /// What is to be written, a batch of it, and whether there may be more.
+    fn take_wanted(&mut self, now: Duration) -> (Vec<Wanted>, bool) {
         let touched = self.streams.take_touched();
         let taken = self.with_replica(|state, replica| {
             replica.dirty.extend(touched.iter().map(|key| streams::stream_key(key)));
@@ -272,12 +271,17 @@ impl State {
                 std::mem::swap(&mut replica.dirty, &mut replica.later);
             }
             let mut wanted = Vec::new();
-            while wanted.len() < WRITES_MAX
-                && let Some(key) = replica.dirty.pop_first()
-            {
+            for _ in 0..AT_ONCE_MAX {
+                let Some(key) = replica.dirty.pop_first() else { break };
+                if replica.proposed.contains(&key) {
+                    continue;
+                }
                 wanted.extend(state.wanted_or_said(replica, &key, now));
+                if wanted.len() >= WRITES_MAX {
+                    break;
+                }
             }
-            wanted
+            (wanted, !replica.dirty.is_empty())
         });
         taken.unwrap_or_default()
     }
@@ -309,10 +313,8 @@ fn read<R: Record>(text: &str) -> Result<R, RecordError> {
     R::read(text)
 }
 
-/// Everything of a kind, to be looked at again.
-fn all_keys(replica: &Replica, state: &State) -> BTreeSet<Key> {
+/// Everything that this balancer could have to write, but streams.
+fn other_keys(replica: &Replica, state: &State) -> Vec<Key> {
     let origins = origins::ids(state).into_iter().map(|id| origins::origin_key(&id));
-    let streams = state.streams.iter().map(|stream| streams::stream_key(&stream.key));
-    let own = Key::new(Kind::Peer, replica.id.clone());
-    origins.chain(streams).chain([own]).collect()
+    origins.chain([Key::new(Kind::Peer, replica.id.clone())]).collect()
 }

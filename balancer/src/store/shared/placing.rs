@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// What the state says of a request.
-enum Step {
+pub(super) enum Step {
     Settled(Result<Placement, PlaceError>),
     /// The others do not know its origin's run yet, or by another date.
     Tell(Mapping, Key),
@@ -25,7 +25,7 @@ enum Step {
 
 /// What is taken back when somebody else was first.
 #[derive(Clone, Copy)]
-enum Choice {
+pub(super) enum Choice {
     Home(Mapping),
     Backup((u16, u16)),
     /// Another balancer's publisher gives way: that one has to hear of it.
@@ -34,6 +34,23 @@ enum Choice {
 
 /// What another balancer's publisher takes to be gone from the origin: a push, a reset, the origin's own look at it.
 const GIVES_WAY_WITHIN: Duration = Duration::from_millis(250);
+
+/// A place that is being written. What is written behind must not say the same once more, and lose.
+pub(super) struct Proposing<'a> {
+    pub store: &'a Store,
+    pub key: Key,
+}
+
+impl Drop for Proposing<'_> {
+    fn drop(&mut self) {
+        self.store.change(|state| {
+            if let Some(replica) = &mut state.shared {
+                replica.proposed.remove(&self.key);
+                replica.dirty.insert(self.key.clone());
+            }
+        });
+    }
+}
 
 impl Store {
     pub(in super::super) async fn place_shared(
@@ -58,10 +75,12 @@ impl Store {
                 }
                 Step::Propose(placement, choice, wanted) => (placement, choice, wanted),
             };
+            let proposing = Proposing { store: self, key: wanted.key.clone() };
             match share.shelf.put(&wanted.key, wanted.value.as_deref(), &wanted.seen).await {
                 Ok(Put::Done(version)) => {
                     let value = wanted.value.map(Arc::from);
                     self.hear(&News::Changed(Entry { key: wanted.key, version, value }), now);
+                    drop(proposing);
                     match choice {
                         Choice::Replaces => tokio::time::sleep(GIVES_WAY_WITHIN).await,
                         Choice::Home(_) if lost => placement.reason = Reason::PlacedElsewhere,
@@ -87,7 +106,7 @@ impl Store {
 }
 
 impl State {
-    fn propose(&mut self, request: &PlaceRequest<'_>, now: Duration) -> Step {
+    pub(super) fn propose(&mut self, request: &PlaceRequest<'_>, now: Duration) -> Step {
         if self.shared.as_ref().is_none_or(|replica| !replica.is_up) {
             return Step::Settled(self.place_alone(request, now));
         }
@@ -95,13 +114,16 @@ impl State {
             Ok(placement) => placement,
             Err(error) => return Step::Settled(Err(error)),
         };
-        match self.proposal(request, &placement, now) {
-            Some((choice, wanted)) => match (choice, self.untold(choice)) {
-                (Choice::Home(mapping), Some(origin)) => Step::Tell(mapping, origin),
-                _ => Step::Propose(placement, choice, wanted),
-            },
-            None => Step::Settled(Ok(placement)),
+        let Some((choice, wanted)) = self.proposal(request, &placement, now) else {
+            return Step::Settled(Ok(placement));
+        };
+        if let (Choice::Home(mapping), Some(origin)) = (choice, self.untold(choice)) {
+            return Step::Tell(mapping, origin);
         }
+        if let Some(replica) = &mut self.shared {
+            replica.proposed.insert(wanted.key.clone());
+        }
+        Step::Propose(placement, choice, wanted)
     }
 
     /// A record that names a run of which nobody knows would be taken for one of the past.

@@ -1,6 +1,7 @@
 //! What lies in the shelf, as it was seen last, and what of it has to be written.
 
-use crate::cluster::record::{OriginRecord, PeerRecord, StreamRecord};
+use super::known::KnownStreams;
+use crate::cluster::record::{OriginRecord, PeerRecord};
 use crate::cluster::{Key, Kind, ShelfError, Version};
 use crate::recognize::StreamKey;
 use crate::registry::Transport;
@@ -20,7 +21,7 @@ pub struct Replica {
     /// When everything that lies there was read last after it was away.
     pub up_since: Option<Duration>,
     pub origins: HashMap<Arc<str>, Seen<OriginRecord>>,
-    pub streams: HashMap<Arc<StreamKey>, Seen<StreamRecord>>,
+    pub streams: KnownStreams,
     /// The others.
     pub peers: HashMap<Arc<str>, Peer>,
     /// What this balancer says of itself.
@@ -35,6 +36,8 @@ pub struct Replica {
     pub early: HashSet<Arc<str>>,
     /// Records that may have to be written.
     pub dirty: BTreeSet<Key>,
+    /// Streams whose places are being written by who waits for them.
+    pub proposed: HashSet<Key>,
     /// Those that could not be: tried again when the others have been.
     pub later: BTreeSet<Key>,
     /// What lies where records of ours belong and is none; it is written over.
@@ -83,7 +86,7 @@ impl Replica {
             is_up: false,
             up_since: None,
             origins: HashMap::new(),
-            streams: HashMap::new(),
+            streams: KnownStreams::default(),
             peers: HashMap::new(),
             own: Seen { version: Version::none(), record: own },
             buried: HashMap::new(),
@@ -91,6 +94,7 @@ impl Replica {
             unsaid: HashSet::new(),
             early: HashSet::new(),
             dirty,
+            proposed: HashSet::new(),
             later: BTreeSet::new(),
             foreign: HashMap::new(),
             newer: HashSet::new(),

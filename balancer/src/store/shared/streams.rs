@@ -65,6 +65,17 @@ impl State {
         Some((!is_free || replica.at(record.until_ms) > now).then_some(record))
     }
 
+    /// The same, unless it says so already.
+    pub(super) fn differing_stream(
+        &self,
+        replica: &Replica,
+        key: &StreamKey,
+        now: Duration,
+    ) -> Option<Option<StreamRecord>> {
+        let wanted = self.wanted_stream(replica, key, now)?;
+        (replica.streams.get(key).map(|seen| &seen.record) != wanted.as_ref()).then_some(wanted)
+    }
+
     /// Who carries the stream, and who its publisher.
     fn say_who(&self, replica: &Replica, stream: Option<&Stream>, record: &mut StreamRecord, now: Duration) {
         let was_carried = !record.carriers.is_empty() || record.publisher.is_some();
@@ -151,7 +162,7 @@ impl State {
             replica.dirty.insert(entry.key.clone());
         }
         let replaced_ms = record.replaced_ms;
-        let before = replica.streams.insert(key.clone(), Seen { version: entry.version.clone(), record });
+        let before = replica.streams.insert(&key, Seen { version: entry.version.clone(), record });
         if replaced_ms > before.and_then(|seen| seen.record.replaced_ms) {
             self.give_way(&key, replica.at(replaced_ms.unwrap_or(0)));
         }
@@ -199,7 +210,7 @@ impl State {
 
     fn stream_gone(&mut self, replica: &mut Replica, key: &StreamKey, now: Duration) {
         replica.ended.remove(key);
-        let Some((key, seen)) = replica.streams.remove_entry(key) else { return };
+        let Some((key, seen)) = replica.streams.remove(key) else { return };
         self.streams.set_elsewhere(&key, Elsewhere::default());
         // Nobody removes the record of what is carried but an operator.
         if seen.record.carriers.iter().any(|id| **id == *replica.id) && self.streams.is_carried(&key) {
@@ -209,10 +220,9 @@ impl State {
 
     /// An origin has come that records spoke of before.
     pub(super) fn follow_streams_on(&mut self, replica: &mut Replica, origin: &str, now: Duration) {
-        let waiting = replica.streams.iter().filter(|(key, seen)| {
-            let is_there = seen.record.origin == origin;
-            (is_there && self.streams.get(key).is_none_or(|stream| stream.mapping.is_none()))
-                || seen.record.also_on.iter().any(|also| also.origin == origin)
+        let waiting = replica.streams.on(origin).filter(|(key, seen)| {
+            let is_nowhere = self.streams.get(key).is_none_or(|stream| stream.mapping.is_none());
+            is_nowhere || seen.record.also_on.iter().any(|also| also.origin == origin)
         });
         let waiting: Vec<_> = waiting.map(|(key, _)| key.clone()).collect();
         for key in waiting {

@@ -1,7 +1,6 @@
 //! The task that keeps state and shelf equal: hears news, writes behind, shows that this balancer lives.
 
 use super::super::{Clock, Store};
-use super::WRITES_MAX;
 use crate::cluster::{Key, Kind, News, Put, ShelfError};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,8 +112,14 @@ impl Store {
         self.lock().shared.as_ref().map(|replica| replica.is_up)
     }
 
-    async fn hear_apart(&self, news: &News, clock: Clock) {
+    pub(super) async fn hear_apart(&self, news: &News, clock: Clock) {
         if matches!(news, News::Whole(_)) {
+            // Before its record is there: a balancer that is known and does not live is dead.
+            if let Some(share) = &self.share
+                && let Err(error) = share.shelf.live(&share.id, LIVES_FOR, &[]).await
+            {
+                self.count_put_error(&error);
+            }
             // Records are read by the common clock.
             self.read_clock(clock).await;
         }
@@ -144,8 +149,7 @@ impl Store {
     /// Writes what is wanted.
     pub(super) async fn write_batch(&self, now: Duration) -> Batch {
         let Some(share) = &self.share else { return Batch::Last };
-        let wanted = self.change(|state| state.take_wanted(now));
-        let is_full = wanted.len() >= WRITES_MAX;
+        let (wanted, is_more) = self.change(|state| state.take_wanted(now));
         let writes = wanted.iter().map(|w| share.shelf.put(&w.key, w.value.as_deref(), &w.seen));
         let results = futures_util::future::join_all(writes).await;
         let (mut lost, mut failed) = (Vec::new(), Vec::new());
@@ -165,7 +169,7 @@ impl Store {
         }
         let batch = match () {
             () if !failed.is_empty() => Batch::Failed,
-            () if is_full || !lost.is_empty() => Batch::More,
+            () if is_more || !lost.is_empty() => Batch::More,
             () => Batch::Last,
         };
         self.change(|state| {

@@ -2,6 +2,7 @@
 
 mod copies;
 mod leases;
+mod many;
 mod troubles;
 
 use super::super::{Store, StoreSettings};

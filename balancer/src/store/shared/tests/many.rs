@@ -1,0 +1,68 @@
+//! What must not grow with the number of streams, and what happens between two steps that one lock held together once.
+
+use super::*;
+use crate::store::Clock;
+use crate::store::shared::placing::Step;
+use crate::store::shared::sync::LIVES_FOR;
+
+#[tokio::test]
+async fn a_newcomer_knows_everything_and_writes_nothing_of_it() {
+    const MANY: usize = 2 * AT_ONCE_MAX + 7;
+    let fake = Fake::new();
+    let (mut a, mut b) = world(&fake).await;
+    for number in 0..MANY {
+        a.publish(&format!("s{number}"), s(1)).await;
+    }
+    both(&mut a, &mut b, s(1)).await;
+    let mut newcomer = Balancer::new(&fake, 3, Default::default());
+    newcomer.settle(s(2)).await;
+    assert_eq!(newcomer.store.stream_count(), MANY);
+    assert_eq!(a.settled_news(s(2)).await, ["b/lb3"], "the newcomer's own record is all that it writes");
+}
+
+#[tokio::test]
+async fn a_place_that_is_being_written_is_not_written_twice() {
+    let fake = Fake::new();
+    let (a, _b) = world(&fake).await;
+    let k = key("s");
+    let request = PlaceRequest {
+        key: &k,
+        role: Role::Publish,
+        protocol: Protocol::Rtmp,
+        vip: [192, 0, 2, 10].into(),
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[],
+    };
+    let Step::Propose(_, _, wanted) = a.store.change(|state| state.propose(&request, s(1))) else {
+        panic!("nobody knows of it yet");
+    };
+    let (behind, _) = a.store.change(|state| state.take_wanted(s(1)));
+    assert!(behind.is_empty(), "who waits for it writes it");
+    drop(placing::Proposing { store: &a.store, key: wanted.key.clone() });
+    let (behind, _) = a.store.change(|state| state.take_wanted(s(1)));
+    assert_eq!(behind.iter().map(|w| &w.key).collect::<Vec<_>>(), [&wanted.key], "he has given up");
+}
+
+#[tokio::test]
+async fn whoever_is_known_lives() {
+    let fake = Fake::new();
+    let a = Balancer::new(&fake, 1, Default::default());
+    let alive = || async { fake.shelf("lb2").live("lb2", LIVES_FOR, &["lb1".into()]).await.unwrap() };
+    assert!(alive().await.is_empty());
+    a.store.hear_apart(&News::Whole(Vec::new()), Clock::start()).await;
+    assert_eq!(alive().await, [Arc::<str>::from("lb1")], "and its record is not even written");
+}
+
+impl Balancer {
+    /// The keys that news were heard of.
+    async fn settled_news(&mut self, now: Duration) -> Vec<String> {
+        let mut keys = Vec::new();
+        while let Ok(news) = self.news.try_recv() {
+            self.store.hear(&news, now);
+            if let News::Changed(entry) = news {
+                keys.push(entry.key.to_string());
+            }
+        }
+        keys
+    }
+}
