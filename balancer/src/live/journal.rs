@@ -23,8 +23,9 @@ pub trait Journal: Send + Sync {
     /// A flow of ours has ended, whose packets others forward too, as they say or as they may.
     fn ended(&self, client: FlowKey, is_told: bool);
 
-    /// A guest has ended before our eyes. Its owner may be dead without anybody having noticed.
-    fn guest_ended(&self, client: FlowKey, origin: FlowKey);
+    /// Bits of [`super::Heard::bits`]: an end of a guest was seen, or another one. Its owner may be dead without anybody having
+    /// noticed.
+    fn guest_end(&self, client: FlowKey, origin: FlowKey, bits: u8);
 }
 
 /// A flow that another process could carry on.
@@ -86,6 +87,12 @@ impl Live {
     pub fn stray(&self, client: FlowKey) {
         if let Some(journal) = self.journal.get() {
             journal.stray(client);
+        }
+    }
+
+    pub(super) fn guest_end(&self, (client, origin): (FlowKey, FlowKey), bits: u8) {
+        if let Some(journal) = self.journal.get() {
+            journal.guest_end(client, origin, bits);
         }
     }
 

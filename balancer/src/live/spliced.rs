@@ -92,7 +92,7 @@ impl Live {
         };
         let now = self.now();
         let coarse = crate::offload::coarse_now();
-        let mut over = Vec::new();
+        let (mut over, mut guests_ends) = (Vec::new(), Vec::new());
         let mut state = self.state();
         let State { table, spliced, .. } = &mut *state;
         for (client, entry) in spliced.iter_mut() {
@@ -105,7 +105,10 @@ impl Live {
             };
             let (mut idle_timeout, mut both_speak) = (times.others, false);
             if let Some(record) = table.get_mut(entry.id) {
-                count(record, entry, flow, now);
+                let ends = count(record, entry, flow, now);
+                if ends != 0 {
+                    guests_ends.push(((*client, entry.origin), ends));
+                }
                 idle_timeout = idle_time(times, record.protocol);
                 both_speak = do_both_speak(record.protocol);
             }
@@ -139,6 +142,7 @@ impl Live {
         let strangers = state.strangers(&flows);
         drop(state);
         self.sample(now);
+        guests_ends.into_iter().for_each(|(flow, bits)| self.guest_end(flow, bits));
         for (client, id, why) in over {
             // By now the key may belong to a new flow.
             if self.state().spliced.get(&client).is_some_and(|entry| entry.id == id) {
@@ -203,7 +207,7 @@ impl Live {
         let Some(entry) = state.spliced.remove(&client) else { return };
         let record = if entry.is_channel { None } else { state.table.remove(entry.id) };
         drop(state);
-        let (tell, is_guest) = (tell && entry.guest.is_none(), entry.guest.is_some());
+        let tell = tell && entry.guest.is_none();
         let tags = self.tags(client, entry.origin);
         if let Some(offload) = &self.offload {
             self.take_out(offload, (client, entry.origin), tell);
@@ -216,9 +220,10 @@ impl Live {
                 self.say_farewell(record, tags);
             }
         }
-        if is_guest {
-            if let Some(journal) = self.journal.get().filter(|_| matches!(why, ENDED | REFUSED)) {
-                journal.guest_ended(client, entry.origin);
+        if let Some(guest) = &entry.guest {
+            // Once more: all may have been told in vain the first time.
+            if matches!(why, ENDED | REFUSED) {
+                self.guest_end((client, entry.origin), guest.ends);
             }
             return;
         }
@@ -317,16 +322,14 @@ pub(super) fn silence(half: &Half, coarse: u32) -> Duration {
     Duration::from_nanos((units.max(0) as u64) << 20)
 }
 
-/// Adds what the kernel has counted since the last look.
-fn count(record: &mut FlowRecord, entry: &mut Spliced, flow: &SplicedFlow, now: Duration) {
+/// Adds what the kernel has counted since the last look. Bits of ends that a guest has not had before.
+fn count(record: &mut FlowRecord, entry: &mut Spliced, flow: &SplicedFlow, now: Duration) -> u8 {
     let [forth, back] = &mut entry.last;
     let moved = [add(&mut record.to_origin, &flow.to_origin, forth), add(&mut record.to_client, &flow.to_client, back)];
     if moved[0] || moved[1] {
         record.active_at = now;
     }
-    if let Some(guest) = &mut entry.guest {
-        guest.hear(moved, [flow.to_origin.seen, flow.to_client.seen]);
-    }
+    entry.guest.as_mut().map_or(0, |guest| guest.hear(moved, [flow.to_origin.seen, flow.to_client.seen]))
 }
 
 /// Then an end of which nothing is heard is gone, whatever the other one goes on saying.

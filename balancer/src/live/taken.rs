@@ -9,7 +9,7 @@ use super::spliced::{Spliced, silence};
 use crate::flow::FlowRecord;
 use crate::offload::SplicedFlow;
 use crate::slowpath::PortLease;
-use balancer_common::abi::{FlowKey, PROTO_TCP, Seen};
+use balancer_common::abi::{FlowKey, Seen};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) struct Guest {
     pub told_at: Duration,
 }
 
-/// What other balancers have said of a flow of ours.
+/// What other balancers have said of a flow.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// When either half was heard there, if ever.
@@ -178,6 +178,13 @@ impl Live {
         }
     }
 
+    /// [`Seen`] bits of both halves elsewhere.
+    #[cfg(test)]
+    pub fn ends_told(&self, client: FlowKey) -> [u32; 2] {
+        let state = self.state();
+        state.spliced.get(&client).and_then(|entry| entry.told.as_ref()).map_or([0; 2], |told| told.seen)
+    }
+
     /// Both keys of every guest, and whose it is.
     pub fn guests(&self) -> Vec<(FlowKey, FlowKey, Arc<str>)> {
         let state = self.state();
@@ -202,19 +209,34 @@ impl Live {
         let now = self.now();
         let mut state = self.state();
         let Some(entry) = state.spliced.get_mut(&client).filter(|entry| entry.guest.is_none()) else { return };
-        let told = entry.told.get_or_insert_default();
+        entry.told.get_or_insert_default().hear(bits, now);
+    }
+
+    /// Ends of the flow of these two keys were seen by other balancers, whosever it is.
+    pub fn end_told(&self, (client, origin): (FlowKey, FlowKey), bits: u8) {
+        let ends = bits & (HEARD_FIN_TO_ORIGIN | HEARD_FIN_TO_CLIENT | HEARD_RST);
+        let now = self.now();
+        let mut state = self.state();
+        let entry = state.spliced.get_mut(&client).filter(|entry| entry.origin == origin && ends != 0);
+        if let Some(entry) = entry {
+            entry.told.get_or_insert_default().hear(ends, now);
+        }
+    }
+}
+
+impl Told {
+    fn hear(&mut self, bits: u8, now: Duration) {
         for (half, (bit, fin)) in
             [(HEARD_TO_ORIGIN, HEARD_FIN_TO_ORIGIN), (HEARD_TO_CLIENT, HEARD_FIN_TO_CLIENT)].into_iter().enumerate()
         {
             if bits & bit != 0 {
-                told.heard[half] = Some(now);
+                self.heard[half] = Some(now);
             }
-            // The last word of a flow of UDP is heard by whoever forwards it, and that one's half goes by itself.
-            if bits & fin != 0 && client.proto() == PROTO_TCP {
-                told.seen[half] |= Seen::FIN;
+            if bits & fin != 0 {
+                self.seen[half] |= Seen::FIN;
             }
-            if bits & HEARD_RST != 0 && client.proto() == PROTO_TCP {
-                told.seen[half] |= Seen::RST;
+            if bits & HEARD_RST != 0 {
+                self.seen[half] |= Seen::RST;
             }
         }
     }
@@ -246,16 +268,18 @@ impl Guest {
         is_end || (self.untold != 0 && now.saturating_sub(self.told_at) >= TOLD_EVERY)
     }
 
-    /// `moved`: packets came since the last look; `seen` of both halves.
-    pub fn hear(&mut self, moved: [bool; 2], seen: [u32; 2]) {
+    /// `moved`: packets came since the last look; `seen` of both halves. Bits of ends that are new.
+    pub fn hear(&mut self, moved: [bool; 2], seen: [u32; 2]) -> u8 {
         let bit = |is_so: bool, bit: u8| if is_so { bit } else { 0 };
         self.untold |= bit(moved[0], HEARD_TO_ORIGIN) | bit(moved[1], HEARD_TO_CLIENT);
         let ends = bit(seen[0] & Seen::FIN != 0, HEARD_FIN_TO_ORIGIN)
             | bit(seen[1] & Seen::FIN != 0, HEARD_FIN_TO_CLIENT)
-            | bit((seen[0] | seen[1]) & Seen::RST != 0, HEARD_RST);
+            | bit((seen[0] | seen[1]) & (Seen::RST | Seen::CLOSED) != 0, HEARD_RST);
+        let new = ends & !self.ends;
         // Said again with what comes after it: the first time may have been lost.
-        self.untold |= if moved[0] || moved[1] { ends } else { ends & !self.ends };
+        self.untold |= if moved[0] || moved[1] { ends } else { new };
         self.ends |= ends;
+        new
     }
 }
 

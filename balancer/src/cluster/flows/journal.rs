@@ -33,10 +33,9 @@ impl Journal for Told {
         }
     }
 
-    fn guest_ended(&self, client: FlowKey, origin: FlowKey) {
+    fn guest_end(&self, client: FlowKey, origin: FlowKey, bits: u8) {
         if let Some(flows) = self.0.upgrade() {
-            let now_ms = flows.common_ms();
-            flows.changes().guest_over((client, origin), now_ms);
+            flows.see_end((client, origin), bits);
         }
     }
 }

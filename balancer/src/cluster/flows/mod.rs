@@ -11,6 +11,7 @@
 mod addresses;
 mod ask;
 mod claims;
+mod ends;
 mod fit;
 mod host;
 mod journal;
@@ -40,6 +41,7 @@ use crate::sources::Sources;
 use crate::store::{Clock, Store};
 use ask::Questions;
 use balancer_common::abi::{FlowKey, ServiceKind};
+use ends::Ends;
 use peers::Peers;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -92,6 +94,7 @@ pub struct Flows {
     /// Rung when they may have changed.
     bell: Arc<Notify>,
     over: Mutex<Vec<FlowKey>>,
+    ends: Mutex<Ends>,
     /// Flows of ours that somebody is to be told of, or all.
     claims: Mutex<Vec<(Option<Arc<str>>, FlowKey)>>,
     /// Whose our flows are is to be asked.
@@ -125,6 +128,7 @@ impl Flows {
             held: Mutex::default(),
             bell: Arc::default(),
             over: Mutex::default(),
+            ends: Mutex::default(),
             claims: Mutex::default(),
             is_unsettled: AtomicBool::new(false),
             read_at: Mutex::default(),
@@ -278,6 +282,7 @@ impl Flows {
             if is_tick {
                 self.tell_over().await;
                 self.tell_heard().await;
+                self.tell_ends().await;
             }
         }
     }
@@ -375,6 +380,10 @@ impl Flows {
 
     fn claims(&self) -> MutexGuard<'_, Vec<(Option<Arc<str>>, FlowKey)>> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ends(&self) -> MutexGuard<'_, Ends> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn over(&self) -> MutexGuard<'_, Vec<FlowKey>> {

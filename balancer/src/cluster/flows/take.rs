@@ -72,8 +72,8 @@ struct Candidate {
     text: Arc<str>,
     owner: Arc<str>,
     whose: Whose,
-    /// It is ours to inherit, but its end was seen here when it was a guest.
-    is_over: bool,
+    /// Ends of it that were seen before, by any balancer.
+    ends: u8,
 }
 
 impl Candidate {
@@ -190,14 +190,10 @@ impl Flows {
 
     async fn take_chunk(&self, found: Vec<Found>, mut survey: Survey, asked: bool) -> (Done, Survey) {
         let mut taken = Taken::default();
-        let (mut candidates, mut over) = (Vec::with_capacity(found.len()), Vec::new());
+        let mut candidates = Vec::with_capacity(found.len());
         let mut here = HashMap::new();
         for found in found {
             match self.candidate(found, asked, &mut here) {
-                Ok(Some(candidate)) if candidate.is_over => {
-                    taken.left += 1;
-                    over.push(candidate);
-                }
                 Ok(Some(candidate)) => candidates.push(candidate),
                 Ok(None) => taken.left += 1,
                 Err(unfit) => {
@@ -248,9 +244,7 @@ impl Flows {
                 }
             }
         }
-        let mut old = self.own_up(ours).await;
-        // What its owner would have removed.
-        old.extend(over.iter().map(|c| (c.owner.clone(), c.at(None))));
+        let old = self.own_up(ours).await;
         (Done { taken, old }, survey)
     }
 
@@ -285,10 +279,8 @@ impl Flows {
         if is_lost && !asked && !self.parts.live.is_guest(fit.client) {
             return Ok(None);
         }
-        let is_over = matches!(whose, Whose::Ours)
-            && *found.owner != *self.parts.own
-            && self.changes().is_guest_over((fit.client, fit.origin), written.made_ms);
-        Ok(Some(Candidate { fit, text: found.text, owner: found.owner, whose, is_over }))
+        let ends = self.ends().of((fit.client, fit.origin), written.made_ms);
+        Ok(Some(Candidate { fit, text: found.text, owner: found.owner, whose, ends }))
     }
 
     /// `Err(None)`: it is here already.
@@ -322,6 +314,7 @@ impl Flows {
         if !parts.live.take(record, (fit.client, fit.origin), port, guest_of) {
             return Err(None);
         }
+        parts.live.end_told((fit.client, fit.origin), candidate.ends);
         parts.host.answered(fit.client);
         parts.host.answered(fit.origin);
         Ok(())

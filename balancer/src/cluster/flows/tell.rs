@@ -31,6 +31,9 @@ pub(super) struct Message {
     /// Flows of the sender's that have ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub over: Vec<String>,
+    /// Flows, by their client's keys and their origin's, with bits of ends that passed its sender's host.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ends: Vec<(String, String, u8)>,
     /// Flows that are the sender's, and how well: see [`super::claims`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claims: Vec<(String, u8)>,
@@ -42,7 +45,9 @@ pub(super) struct Message {
 impl Message {
     fn read(text: &str) -> Option<Self> {
         let message: Self = (text.len() <= MESSAGE_BYTES_MAX).then(|| serde_json::from_str(text).ok())??;
-        let named = [message.heard.len(), message.over.len(), message.claims.len()].into_iter().sum::<usize>();
+        let named = [message.heard.len(), message.over.len(), message.claims.len(), message.ends.len()]
+            .into_iter()
+            .sum::<usize>();
         (message.about == KIND && named <= NAMED_MAX).then_some(message)
     }
 }
@@ -71,6 +76,7 @@ impl Flows {
                 self.heard(key, &from, *bits);
             }
         }
+        self.ends_told(&message.ends);
         let over = keys(message.over.iter().map(String::as_str));
         if !over.is_empty() {
             self.parts.live.guests_over(&over, &from);

@@ -22,8 +22,6 @@ pub const CHANGES_MAX: usize = 65_536;
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// The record of a flow that has ended may be read until its removal is written.
 const ENDED_FOR: Duration = Duration::from_secs(5);
-/// Longer than it takes to notice that an owner is dead, and to read what it has left.
-const GUEST_OVER_FOR_MS: u64 = 120_000;
 
 /// Flows by both their keys: of two flows that had the same client's key, either is removed under its own names.
 #[derive(Default)]
@@ -33,8 +31,6 @@ pub(super) struct Changes {
     all: bool,
     /// Clients' keys of flows that have ended lately.
     ended: HashMap<FlowKey, Instant>,
-    /// Guests that have, and when by the common clock: their owner may be dead, and not have removed their records.
-    guests_over: HashMap<(FlowKey, FlowKey), u64>,
 }
 
 impl Changes {
@@ -65,20 +61,6 @@ impl Changes {
     /// A record of it under our own name means nothing, whatever packets still come.
     pub(super) fn has_ended(&self, client: FlowKey) -> bool {
         self.ended.get(&client).is_some_and(|at| at.elapsed() < ENDED_FOR)
-    }
-
-    pub(super) fn guest_over(&mut self, flow: (FlowKey, FlowKey), now_ms: u64) {
-        if self.guests_over.len() >= CHANGES_MAX {
-            self.guests_over.retain(|_, at| now_ms.saturating_sub(*at) < GUEST_OVER_FOR_MS);
-        }
-        if self.guests_over.len() < CHANGES_MAX {
-            self.guests_over.insert(flow, now_ms);
-        }
-    }
-
-    /// A record that was written then is of a flow that is over.
-    pub(super) fn is_guest_over(&self, flow: (FlowKey, FlowKey), made_ms: u64) -> bool {
-        self.guests_over.get(&flow).is_some_and(|over_ms| made_ms <= *over_ms)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -285,6 +285,7 @@ fn leg(write_seq: u32, copied_seq: u32) -> Leg {
 async fn talk(from: &Lb, to: &Lb) {
     from.flows.tell_claims().await;
     from.flows.tell_over().await;
+    from.flows.tell_ends().await;
     from.flows.tell_holds().await;
     let mut news = to.news.lock().await;
     while let Ok(news) = news.try_recv() {

@@ -4,8 +4,8 @@ use super::super::journal::Told;
 use super::super::{Host, Taken};
 use super::{Kernel, Lb, VIP, ip, records, talk};
 use crate::cluster::fake::{Fake, Trouble};
-use crate::live::{HEARD_FIN_TO_ORIGIN, HEARD_TO_CLIENT, Journal};
-use balancer_common::abi::{FlowKey, Reason};
+use crate::live::{HEARD_FIN_TO_CLIENT, HEARD_FIN_TO_ORIGIN, HEARD_TO_CLIENT, Journal};
+use balancer_common::abi::{FlowKey, Reason, Seen};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,21 +57,28 @@ async fn while_its_owner_lives_a_flow_is_a_guest_and_its_owner_hears_of_it() {
     assert_eq!(b.store.stream(&stream).unwrap().players, 1);
 }
 
+/// Behind a router that spreads packets, each sees one end.
 #[tokio::test]
-async fn a_guest_that_has_ended_is_not_inherited() {
+async fn ends_that_anybody_has_seen_are_known_to_the_heir() {
     let fake = Fake::new();
-    let (a, b) = (Lb::new(&fake, "a").await, Lb::new(&fake, "b").await);
+    let (a, b, c) = (Lb::new(&fake, "a").await, Lb::new(&fake, "b").await, Lb::new(&fake, "c").await);
     let keys = [a.carry(1), a.carry(2)];
     a.write_all().await;
-    b.meet(&[&a]).await;
-    let origin = b.kernel.half(keys[0]).unwrap().egress.reversed();
-    b.live.let_go(keys[0]);
-    Told(Arc::downgrade(&b.flows)).guest_ended(keys[0], origin);
+    b.meet(&[&a, &c]).await;
+    c.meet(&[&b]).await;
+    let origin = |lb: &Lb, key| lb.kernel.half(key).unwrap().egress.reversed();
+    let flow = (keys[0], origin(&a, keys[0]));
+    Told(Arc::downgrade(&b.flows)).guest_end(flow.0, flow.1, HEARD_FIN_TO_ORIGIN);
+    talk(&b, &c).await;
+    assert!(!c.live.carries(keys[0]), "it has not come here yet");
+    Told(Arc::downgrade(&c.flows)).guest_end(flow.0, flow.1, HEARD_FIN_TO_CLIENT);
+    talk(&c, &b).await;
+    assert_eq!(b.live.ends_told(keys[0]), [0, Seen::FIN], "what it has seen itself is in its kernel");
     // Nobody has noticed yet that its owner is dead.
-    b.flows.peer_lost("a").await;
-    assert!(!b.live.carries(keys[0]) && b.live.carried(keys[1]).is_some());
-    assert_eq!((records(&fake, "a").await.len(), records(&fake, "b").await.len()), (0, 1));
-    assert!(!b.flows.changes().is_guest_over((keys[0], origin), u64::MAX), "the same ports later: another flow");
+    c.meet(&[&a, &b]).await;
+    c.flows.peer_lost("a").await;
+    assert_eq!((c.live.ends_told(keys[0]), c.live.ends_told(keys[1])), ([Seen::FIN; 2], [0; 2]));
+    assert!(c.live.carried(keys[0]).is_some(), "until nothing is heard of it any more");
 }
 
 #[tokio::test]
