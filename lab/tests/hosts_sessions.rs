@@ -1,4 +1,5 @@
-//! Sessions of WebRTC on several balancers: signalled through one, carried by another, renamed and ended through any.
+//! Sessions of WebRTC on several balancers: signalled through one, carried by another, renamed and ended through any, and
+//! still sessions when their host is lost.
 
 mod hosts_scene;
 
@@ -9,7 +10,7 @@ use balancer_lab::rtc::{RtcClient, RtcRole, Seen};
 use balancer_lab::scene::Plot;
 use balancer_lab::wait::wait_until;
 use balancer_lab::web::client::{Answer, WebClient};
-use hosts_scene::{LATER, NEEDS, nothing_left, tails};
+use hosts_scene::{DETECTION, LATER, NEEDS, nothing_left, tails};
 use serde_json::Value;
 
 const MORE: &[Need] = &[Need::Rtc];
@@ -43,12 +44,17 @@ fn ask(hosts: &Hosts, pair: usize, method: &str, seen: &Seen, headers: &str, bod
     client.answer(method).unwrap()
 }
 
-/// Records of sessions in the store.
-fn sessions(hosts: &Hosts) -> i64 {
-    let script = "local n = 0 for _, key in ipairs(redis.call('KEYS', '*:t')) do \
-                  for _, name in ipairs(redis.call('HKEYS', key)) do if name:sub(1, 2) == 'i/' then n = n + 1 end end \
-                  end return n";
-    hosts.store.as_ref().unwrap().number(script).unwrap()
+/// Records of sessions in the store, of all and of those that are not said to be over.
+fn sessions(hosts: &Hosts) -> [i64; 2] {
+    let count = |which: &str| {
+        let script = format!(
+            "local n = 0 for _, key in ipairs(redis.call('KEYS', '*:t')) do \
+             local all = redis.call('HGETALL', key) for i = 1, #all, 2 do \
+             if all[i]:sub(1, 2) == 'i/' {which} then n = n + 1 end end end return n"
+        );
+        hosts.store.as_ref().unwrap().number(&script).unwrap()
+    };
+    [count(""), count("and not all[i + 1]:find('\"over\":true', 1, true)")]
 }
 
 fn wait_flows(hosts: &Hosts, machine: usize, what: &str, holds: impl Fn(&[Value]) -> bool) {
@@ -62,8 +68,14 @@ fn in_kernel(flows: &[Value], role: &str) -> usize {
 }
 
 fn no_session_left(hosts: &Hosts) {
-    wait_until("no record of a session to be left", LATER, || sessions(hosts) == 0)
-        .unwrap_or_else(|error| panic!("{error:#}: {}\n{}", sessions(hosts), tails(hosts)));
+    wait_until("no record of a session to be left", LATER, || sessions(hosts) == [0, 0])
+        .unwrap_or_else(|error| panic!("{error:#}: {:?}\n{}", sessions(hosts), tails(hosts)));
+}
+
+/// A lost host may come back, and has to hear then which of its sessions are over.
+fn no_session_open(hosts: &Hosts) {
+    wait_until("every session to be over", LATER, || sessions(hosts)[1] == 0)
+        .unwrap_or_else(|error| panic!("{error:#}: {:?}\n{}", sessions(hosts), tails(hosts)));
 }
 
 #[test]
@@ -80,7 +92,7 @@ fn a_session_of_webrtc_is_patched_and_deleted_through_the_other_balancer() {
         in_kernel(flows, "publish") == 1 && in_kernel(flows, "play") == 1
     });
     assert_eq!(hosts.balancer(0).flows().unwrap().len(), 0);
-    assert_eq!((sessions(&hosts), hosts.balancer(1).reason("session_taken").unwrap()), (2, 1.0));
+    assert_eq!((sessions(&hosts), hosts.balancer(1).reason("session_taken").unwrap()), ([2, 2], 1.0));
     // Renamed and ended through the first.
     player.order("restart").unwrap();
     player.wait_frames(FRAMES, LATER).unwrap();
@@ -94,4 +106,35 @@ fn a_session_of_webrtc_is_patched_and_deleted_through_the_other_balancer() {
     assert_eq!(publisher.order("end").unwrap()[0].number("deleted"), 200);
     nothing_left(&hosts, &[0, 1]);
     no_session_left(&hosts);
+}
+
+#[test]
+fn a_session_goes_on_as_one_when_its_host_is_lost() {
+    if !met(&[NEEDS, MORE].concat()) {
+        return;
+    }
+    let mut hosts = build(HostsPlot::new(2, Plot::default().origins(2).rtc()).one_pair());
+    let publisher = rtc(&hosts, 0, RtcRole::Publish);
+    let player = rtc(&hosts, 0, RtcRole::Play);
+    player.wait_frames(FRAMES, LATER).unwrap();
+    hosts.wait_kernel(0, 2).unwrap();
+    wait_until("both sessions in the store", LATER, || sessions(&hosts) == [2, 2]).unwrap();
+    wait_until("both flows in the store", LATER, || hosts.store.as_ref().unwrap().flows().unwrap() >= 2).unwrap();
+    hosts.lose(0).unwrap();
+    std::thread::sleep(DETECTION);
+    hosts.take(1, 0).unwrap();
+    player.wait_frames(FRAMES, LATER).unwrap_or_else(|error| panic!("{error:#}\n{}", tails(&hosts)));
+    // As long as flows that nobody answers are given.
+    wait_flows(&hosts, 1, "both flows with the survivor", |flows| flows.len() == 2);
+    player.order("move").unwrap();
+    let seen = player.wait_frames(FRAMES, LATER).unwrap().remove(0);
+    assert!(!seen.is("disconnected"), "{seen:#?}");
+    wait_flows(&hosts, 1, "its new address to be a flow in the kernel", |flows| {
+        flows.iter().any(|flow| flow["client"] == seen.text("local") && flow["path"] == "kernel")
+    });
+    assert_eq!(player.order("end").unwrap()[0].number("deleted"), 200);
+    wait_flows(&hosts, 1, "every flow of the player to end", |flows| flows.iter().all(|f| f["role"] == "publish"));
+    assert_eq!(publisher.order("end").unwrap()[0].number("deleted"), 200);
+    nothing_left(&hosts, &[1]);
+    no_session_open(&hosts);
 }
