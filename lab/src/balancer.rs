@@ -2,6 +2,7 @@
 //! pin path of its own, asked through its API and its command line, stopped, killed, restarted, unloaded.
 
 use crate::cleanup::{self, Made};
+use crate::clock;
 use crate::data_centre::{DataCentre, Family, NETWORKS};
 use crate::http::{self, Response};
 use crate::net::Netns;
@@ -123,9 +124,11 @@ impl Balancer {
             Process::start(&self.netns, &self.directory, "balancer", &self.binary.display().to_string(), |command| {
                 command.arg("run").args(self.settings.flags(&config)).envs(self.settings.environment.iter().cloned());
             })?;
-        process.wait_ready("the balancer to answer", START_WITHIN, || {
+        let ready = process.wait_ready("the balancer to answer", START_WITHIN, || {
             self.get("/healthz").is_ok_and(|response| response.status == 200)
-        })?;
+        });
+        clock::tidy(process.pid());
+        ready?;
         self.process = Some(process);
         Ok(())
     }

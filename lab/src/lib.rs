@@ -9,6 +9,7 @@ pub mod browser;
 pub mod certificates;
 pub mod cleanup;
 pub mod client;
+pub mod clock;
 pub mod curl;
 pub mod data_centre;
 pub mod delay;

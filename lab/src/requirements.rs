@@ -3,7 +3,7 @@
 
 use crate::balancer::binary;
 use crate::origin::{node_media, srt};
-use crate::{rtc, sys};
+use crate::{clock, rtc, sys};
 use std::path::{Path, PathBuf};
 
 /// Debian's own, which has the bindings that Debian packages.
@@ -43,6 +43,8 @@ pub enum Need {
     Browser,
     /// Redis, with its Sentinel and its command line.
     Redis,
+    /// What makes a process believe another time.
+    Clock,
     /// The binary under test.
     Balancer,
 }
@@ -91,6 +93,8 @@ fn missing(need: Need) -> Option<String> {
         Need::Announcing => tools(&[("keepalived", "keepalived"), ("bird", "bird2"), ("curl", "curl")]),
         Need::Browser => tools(&[("chromium", "chromium")]),
         Need::Redis => tools(&[("redis-server", "redis-server"), ("redis-cli", "redis-tools")]),
+        Need::Clock if clock::library().exists() => None,
+        Need::Clock => Some(format!("{} is not there: apt-get install faketime", clock::library().display())),
         Need::Balancer => binary().err().map(|error| error.to_string()),
     }
 }

@@ -15,16 +15,17 @@ use balancer_lab::wait::wait_until;
 use hosts_scene::{DETECTION, LATER, NEEDS, tails};
 use std::path::Path;
 
-const MORE: &[Need] = &[Need::Media, Need::Flv, Need::Srt, Need::Rtc];
+const MORE: &[Need] = &[Need::Media, Need::Flv, Need::Srt, Need::Rtc, Need::Clock];
 const FRAMES: u64 = 50;
 /// Twenty seconds of what `srt_peer` publishes.
 const PACKETS: u64 = 28_000;
 /// What SRT is to wait for what was lost: longer than the gap.
 const LATENCY: &str = "latency=4000";
 
-fn build(family: Family) -> Hosts {
+/// Clocks that are wrong by so many minutes.
+fn build(family: Family, clocks: &'static [i32]) -> Hosts {
     let plot = Plot::default().origins(2).family(family).nginx_with_flv().srt().rtc();
-    let hosts = HostsPlot::new(2, plot).store().build().unwrap();
+    let hosts = HostsPlot::new(2, plot).store().clocks(clocks).build().unwrap();
     [0, 1].into_iter().for_each(|machine| hosts.wait_origins(machine).unwrap());
     hosts
 }
@@ -107,7 +108,7 @@ fn what_is_published_through_one_balancer_is_played_through_the_other() {
     if !met(&[NEEDS, MORE].concat()) {
         return;
     }
-    let hosts = build(Family::V4);
+    let hosts = build(Family::V4, &[]);
     let show = begin(&hosts, 0, 1);
     show.goes_on(&hosts, "published at one, played at the other");
     let of = |machine: usize, role: &str| {
@@ -124,11 +125,11 @@ fn what_is_published_through_one_balancer_is_played_through_the_other() {
     }
 }
 
-fn players_go_on(family: Family) {
+fn players_go_on(family: Family, clocks: &'static [i32]) {
     if !met(&[NEEDS, MORE].concat()) {
         return;
     }
-    let mut hosts = build(family);
+    let mut hosts = build(family, clocks);
     let show = begin(&hosts, 0, 0);
     show.goes_on(&hosts, "at first");
     wait_until("every flow in the kernel and in the store", LATER, || {
@@ -147,10 +148,10 @@ fn players_go_on(family: Family) {
 
 #[test]
 fn players_of_every_protocol_go_on_when_the_host_that_carries_them_is_lost() {
-    players_go_on(Family::V4);
+    players_go_on(Family::V4, &[]);
 }
 
 #[test]
-fn players_of_every_protocol_go_on_over_ipv6() {
-    players_go_on(Family::V6);
+fn players_of_every_protocol_go_on_over_ipv6_and_by_clocks_that_are_wrong() {
+    players_go_on(Family::V6, &[7, -5]);
 }

@@ -3,6 +3,7 @@
 use super::layout::{self, Machine, Network};
 use super::{Hosts, SharedStore, StorePlot};
 use crate::balancer::{Balancer, Settings};
+use crate::clock;
 use crate::data_centre::{DataCentre, Family};
 use crate::scene::Plot;
 use anyhow::Result;
@@ -18,13 +19,14 @@ pub struct HostsPlot {
     network: Network,
     store: Option<StorePlot>,
     one_pair: bool,
+    clocks: &'static [i32],
     plot: Plot,
 }
 
 impl HostsPlot {
     /// Origins, clients and settings are the plot's; settings are every balancer's.
     pub fn new(hosts: u8, plot: Plot) -> Self {
-        Self { hosts, network: Network::Bridged, store: None, one_pair: false, plot }
+        Self { hosts, network: Network::Bridged, store: None, one_pair: false, clocks: &[], plot }
     }
 
     /// They share one VIP and one source address, which are with the first at the beginning; the others wait. Else each
@@ -46,6 +48,11 @@ impl HostsPlot {
     /// The same, by another kind of it.
     pub fn store_of(self, store: StorePlot) -> Self {
         Self { store: Some(store), ..self }
+    }
+
+    /// So many minutes the balancers' clocks are wrong.
+    pub fn clocks(self, clocks: &'static [i32]) -> Self {
+        Self { clocks, ..self }
     }
 
     pub fn build(self) -> Result<Hosts> {
@@ -71,6 +78,9 @@ impl HostsPlot {
         let mut balancers = Vec::new();
         for machine in &machines {
             let mut settings = settings(&dc, &machines, machine, store.as_ref());
+            if let Some(minutes) = self.clocks.get(machine.number) {
+                settings.environment.extend(clock::environment(*minutes));
+            }
             self.plot.change(&mut settings);
             balancers.push(Balancer::start_in(&machine.netns, &machine.directory, settings)?);
         }

@@ -33,7 +33,7 @@ const fn program(name: &'static str, package: &'static str) -> Program {
     Program { sign: Sign::Program(name), package }
 }
 
-const PROGRAMS: [Program; 33] = [
+const PROGRAMS: [Program; 34] = [
     // namespaces, loss, offloads
     program("ip", "iproute2"),
     program("ethtool", "ethtool"),
@@ -70,6 +70,8 @@ const PROGRAMS: [Program; 33] = [
     // what moves addresses between balancers
     program("keepalived", "keepalived"),
     program("bird", "bird2"),
+    // clocks that are wrong
+    program("faketime", "faketime"),
     // compilers of C in our dependencies and of the fuzzer's runtime
     program("cc", "gcc"),
     program("c++", "g++"),
