@@ -38,7 +38,11 @@ struct SecretRecord {
     unknown: Unknown,
 }
 
-impl Record for SecretRecord {}
+impl Record for SecretRecord {
+    fn format(&self) -> u32 {
+        self.v
+    }
+}
 
 /// What lies in the shelf, and if nothing of sense does, `own` from now on: the secret that this balancer goes by already,
 /// so that a store that was emptied changes nothing. To be asked again when the record changes.

@@ -53,16 +53,23 @@ fn foreign(why: &str) -> Unfit {
     Unfit::Foreign(why.to_owned())
 }
 
+/// What a record says.
+pub type Reading = Result<(Written, Sound), Unfit>;
+
+pub fn read(text: &str) -> Reading {
+    let written = Written::read(text).map_err(|error| match error {
+        RecordError::Format(_) => Unfit::Format,
+        // Its words may quote the record.
+        RecordError::Malformed(_) => foreign("it is not what we write"),
+        error => Unfit::Foreign(error.to_string()),
+    })?;
+    let sound = Sound::of(&written).map_err(|error| Unfit::Foreign(error.to_string()))?;
+    Ok((written, sound))
+}
+
 impl Flows {
-    pub(super) fn read(&self, text: &str) -> Result<(Written, Sound), Unfit> {
-        let written = Written::read(text).map_err(|error| match error {
-            RecordError::Format(_) => Unfit::Format,
-            // Its words may quote the record.
-            RecordError::Malformed(_) => foreign("it is not what we write"),
-            error => Unfit::Foreign(error.to_string()),
-        })?;
-        let sound = Sound::of(&written).map_err(|error| Unfit::Foreign(error.to_string()))?;
-        Ok((written, sound))
+    pub(super) fn read(&self, text: &str) -> Reading {
+        read(text)
     }
 
     pub(super) fn fit(&self, written: &Written, sound: Sound) -> Result<Fit, Unfit> {

@@ -15,6 +15,7 @@ mod ends;
 mod fit;
 mod host;
 mod journal;
+mod pages;
 mod peers;
 mod take;
 mod tell;

@@ -4,11 +4,12 @@
 //! both believe to be the one, neither spoils what the other forwards. Whose it is decides only who ends it.
 
 use super::Flows;
-use super::fit::{Fit, Unfit};
+use super::fit::{Fit, Reading, Unfit};
+use super::pages::Pages;
 use super::tell::Message;
 use super::wire::key_text;
 use super::writer::BATCH_MAX;
-use crate::cluster::{FlowAt, FlowPage, ShelfError};
+use crate::cluster::{FlowAt, ShelfError};
 use crate::flow::Protocol;
 use crate::offload::{SpliceError, Survey, Way};
 use balancer_common::abi::{FlowKey, Reason};
@@ -18,12 +19,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{debug, info, warn};
 
-/// Flows whose ways are looked for together.
+/// Flows whose ways are looked for together, if so many were read by then.
 const CHUNK_MAX: usize = 8_192;
 
 /// What could not be read or forgotten is tried again after this: there may be very much of it.
 const AGAIN_AFTER: Duration = Duration::from_secs(3);
-const PAGE_TRIES: usize = 5;
 
 /// A record, and under whose name it was found.
 #[derive(Clone, Debug)]
@@ -54,10 +54,19 @@ impl std::ops::AddAssign for Taken {
     }
 }
 
-/// What became of some, and what may be removed under the names of their old owners.
+/// What became of some.
 struct Done {
     taken: Taken,
-    old: Vec<(Arc<str>, FlowAt)>,
+    /// Has to be written under our name, and then removed under the old ones.
+    ours: Vec<Owed>,
+}
+
+/// Something has to be written of it.
+struct Owed {
+    client: FlowKey,
+    origin: FlowKey,
+    text: Arc<str>,
+    owner: Arc<str>,
 }
 
 /// Whose a flow is.
@@ -77,8 +86,19 @@ struct Candidate {
 }
 
 impl Candidate {
+    fn owed(self) -> Owed {
+        Owed { client: self.fit.client, origin: self.fit.origin, text: self.text, owner: self.owner }
+    }
+}
+
+impl Owed {
     fn at(&self, value: Option<Arc<str>>) -> FlowAt {
-        FlowAt { client: key_text(self.fit.client), origin: key_text(self.fit.origin), value }
+        FlowAt { client: key_text(self.client), origin: key_text(self.origin), value }
+    }
+
+    /// What its old owner would remove.
+    fn old(&self) -> (Arc<str>, FlowAt) {
+        (self.owner.clone(), self.at(None))
     }
 }
 
@@ -88,21 +108,24 @@ impl Flows {
         // One at a time: they would look for the same ways, and for the same flows.
         let _turn = self.taking.lock().await;
         let mut survey = Survey::default();
-        let (mut taken, mut old) = (Taken::default(), Vec::new());
-        let (mut page, mut waiting) = (Some(0), Vec::new());
-        while let Some(number) = page {
-            let found = self.page_of(owner, number).await?;
-            waiting.extend(found.flows.into_iter().map(|text| Found { owner: owner.clone(), text }));
-            page = found.next;
-            if waiting.len() >= CHUNK_MAX || page.is_none() {
-                let chunk = std::mem::take(&mut waiting);
-                let (done, known) = self.take_chunk(chunk, survey, false).await;
-                survey = known;
-                taken += done.taken;
-                old.extend(done.old);
-            }
-        }
+        let (mut taken, mut ours) = (Taken::default(), Vec::new());
+        let mut pages = Pages::of(self.parts.shelf.clone(), owner.clone());
+        let read = loop {
+            let flows = match pages.next(CHUNK_MAX).await {
+                Ok(Some(flows)) => flows,
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(error),
+            };
+            let found = flows.into_iter().map(|(text, read)| (Found { owner: owner.clone(), text }, read)).collect();
+            let (done, known) = self.take_chunk(found, survey, false).await;
+            survey = known;
+            taken += done.taken;
+            ours.extend(done.ours);
+        };
+        // The kernel forwards them by now: whose they are may be written later.
+        let old = self.own_up(ours).await;
         // Not before all pages were read, which may be counted by what is left.
+        read?;
         self.forget(old).await;
         self.inherit_guests(owner);
         if taken.own + taken.guests + taken.refused > 0 {
@@ -115,17 +138,6 @@ impl Flows {
     /// Flows that may be for this host have not been read yet.
     pub(super) fn is_taking(&self) -> bool {
         !self.to_take().is_empty() || self.taking.try_lock().is_err()
-    }
-
-    /// A store that is late once is asked again: a take-over must not begin anew with every late page of many.
-    async fn page_of(&self, owner: &str, number: u64) -> Result<FlowPage, ShelfError> {
-        for _ in 1..PAGE_TRIES {
-            match self.parts.shelf.flows_of(owner, number).await {
-                Err(ShelfError::Late) => {}
-                answer => return answer,
-            }
-        }
-        self.parts.shelf.flows_of(owner, number).await
     }
 
     /// What the lost one was to inherit has another heir.
@@ -158,8 +170,10 @@ impl Flows {
 
     /// Records that were asked for: their packets come here.
     pub(super) async fn take_found(&self, found: Vec<Found>) -> Taken {
-        let (done, _) = self.take_chunk(found, Survey::default(), true).await;
-        self.forget(done.old).await;
+        let found = found.into_iter().map(|found| (self.read(&found.text), found)).map(|(read, found)| (found, read));
+        let (done, _) = self.take_chunk(found.collect(), Survey::default(), true).await;
+        let old = self.own_up(done.ours).await;
+        self.forget(old).await;
         done.taken
     }
 
@@ -171,29 +185,25 @@ impl Flows {
         while let Some(number) = page {
             let found = self.parts.shelf.flows_of(&self.parts.own, number).await?;
             page = found.next;
-            let keys: Vec<Arc<str>> = found.flows.iter().map(|text| self.client_of(text)).collect();
+            let found: Vec<_> = found.flows.into_iter().map(|text| (self.read(&text), text)).collect();
+            let keys: Vec<Arc<str>> = found.iter().map(|(read, _)| client_of(read)).collect();
             let elsewhere = self.parts.shelf.find_flows(&others, &keys).await?;
-            let left = found.flows.into_iter().zip(elsewhere).filter(|(_, elsewhere)| elsewhere.is_none());
-            let left = left.map(|(text, _)| Found { owner: self.parts.own.clone(), text }).collect();
+            let left = found.into_iter().zip(elsewhere).filter(|(_, elsewhere)| elsewhere.is_none());
+            let left = left.map(|((read, text), _)| (Found { owner: self.parts.own.clone(), text }, read)).collect();
             let (done, known) = self.take_chunk(left, survey, false).await;
             survey = known;
             taken += done.taken;
+            self.own_up(done.ours).await;
         }
         Ok(taken)
     }
 
-    /// Nothing has an empty name.
-    fn client_of(&self, text: &str) -> Arc<str> {
-        let keys = self.read(text).ok().and_then(|(_, sound)| sound.keys());
-        keys.map_or_else(|| "".into(), |(client, _)| key_text(client))
-    }
-
-    async fn take_chunk(&self, found: Vec<Found>, mut survey: Survey, asked: bool) -> (Done, Survey) {
+    async fn take_chunk(&self, found: Vec<(Found, Reading)>, mut survey: Survey, asked: bool) -> (Done, Survey) {
         let mut taken = Taken::default();
         let mut candidates = Vec::with_capacity(found.len());
         let mut here = HashMap::new();
-        for found in found {
-            match self.candidate(found, asked, &mut here) {
+        for (found, read) in found {
+            match self.candidate(found, read, asked, &mut here) {
                 Ok(Some(candidate)) => candidates.push(candidate),
                 Ok(None) => taken.left += 1,
                 Err(unfit) => {
@@ -224,7 +234,7 @@ impl Flows {
                         self.find_session(&candidate.fit);
                         taken.own += 1;
                         self.parts.counters.count(Reason::FlowTaken);
-                        ours.push(candidate);
+                        ours.push(candidate.owed());
                     }
                     Whose::Guest(_) => {
                         taken.guests += 1;
@@ -235,7 +245,7 @@ impl Flows {
                     taken.left += 1;
                     // Ours by another way: then it goes from under the other name all the same.
                     if self.is_doubly_recorded(&candidate) {
-                        ours.push(candidate);
+                        ours.push(candidate.owed());
                     }
                 }
                 Err(Some(unfit)) => {
@@ -244,8 +254,7 @@ impl Flows {
                 }
             }
         }
-        let old = self.own_up(ours).await;
-        (Done { taken, old }, survey)
+        (Done { taken, ours }, survey)
     }
 
     fn refuse(&self, unfit: &Unfit) {
@@ -258,10 +267,11 @@ impl Flows {
     fn candidate(
         &self,
         found: Found,
+        read: Reading,
         asked: bool,
         here: &mut HashMap<IpAddr, bool>,
     ) -> Result<Option<Candidate>, Unfit> {
-        let (written, sound) = self.read(&found.text)?;
+        let (written, sound) = read?;
         let vip = sound.vip.ip();
         // Who asks has got a packet of it.
         let is_here = asked || *here.entry(vip).or_insert_with(|| self.parts.host.is_here(vip));
@@ -339,22 +349,21 @@ impl Flows {
     }
 
     /// Writes what was taken under our own name. Only then may it go under the old one.
-    async fn own_up(&self, taken: Vec<Candidate>) -> Vec<(Arc<str>, FlowAt)> {
+    async fn own_up(&self, taken: Vec<Owed>) -> Vec<(Arc<str>, FlowAt)> {
         let mut old = Vec::new();
         for batch in taken.chunks(BATCH_MAX) {
             let records: Vec<_> = batch.iter().map(|c| c.at(Some(c.text.clone()))).collect();
             if self.parts.shelf.put_flows(&self.parts.own, &records).await.is_err() {
                 // Two have them for a while. Ours are written when the shelf is there again, and only then is another's gone.
-                batch.iter().for_each(|c| self.change(c.fit.client, c.fit.origin));
+                batch.iter().for_each(|c| self.change(c.client, c.origin));
                 batch.iter().filter(|c| c.owner != self.parts.own).for_each(|c| self.take_again(&c.owner));
                 continue;
             }
             // One may have ended before it was written, and its removal been too early.
-            for gone in batch.iter().filter(|c| self.parts.live.carried(c.fit.client).is_none()) {
-                self.change(gone.fit.client, gone.fit.origin);
+            for gone in batch.iter().filter(|c| self.parts.live.carried(c.client).is_none()) {
+                self.change(gone.client, gone.origin);
             }
-            let others = batch.iter().filter(|c| *c.owner != *self.parts.own);
-            old.extend(others.map(|c| (c.owner.clone(), c.at(None))));
+            old.extend(batch.iter().filter(|c| *c.owner != *self.parts.own).map(Owed::old));
         }
         old
     }
@@ -375,4 +384,10 @@ impl Flows {
             self.say(Some(&owner), Message { took: true, ..Message::default() }).await;
         }
     }
+}
+
+/// Nothing has an empty name.
+fn client_of(read: &Reading) -> Arc<str> {
+    let keys = read.as_ref().ok().and_then(|(_, sound)| sound.keys());
+    keys.map_or_else(|| "".into(), |(client, _)| key_text(client))
 }
