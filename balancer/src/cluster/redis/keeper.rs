@@ -2,8 +2,8 @@
 //! by the writes' numbers what it has not heard.
 //!
 //! A push may be lost (Redis does not repeat one), so every write of a shard has a number, and the shard a word that
-//! changes when it begins anew. A number that was left out, or a higher one in the store than was heard of within a
-//! second, is repaired from the shard's log; what the log does not tell means that everything is read.
+//! changes when it begins anew. A number that was left out, or a higher one in the store than was heard of while pushes of
+//! the shard came, is repaired from the shard's log; what the log does not tell means that everything is read.
 
 use super::names::{self, SHARDS};
 use super::scripts::Script;
@@ -17,6 +17,7 @@ use balancer_common::abi::Reason;
 use futures_util::StreamExt;
 use redis::aio::{PubSubSink, PubSubStream};
 use redis::{FromRedisValue, Msg, RedisResult, Value, cmd};
+use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -62,10 +63,17 @@ struct Session<'a> {
     sink: PubSubSink,
     pushes: PubSubStream,
     seen: Vec<Seen>,
-    /// What the store had at the last comparison: to be heard of until the next beat.
-    expected: Vec<(u8, Seen)>,
+    /// By shard.
+    expected: BTreeMap<u8, Expected>,
     answered: Instant,
     compared: Instant,
+}
+
+/// What the store had at the last comparison: to be heard of soon.
+struct Expected {
+    wanted: Seen,
+    /// How far the shard had been heard. Who is behind hears more from beat to beat, and must not read it all beside.
+    heard: u64,
 }
 
 impl<'a> Session<'a> {
@@ -74,7 +82,7 @@ impl<'a> Session<'a> {
         let (link, pushes) = servers::connect(&shared.options, &shared.names, &place).await?;
         let (sink, pushes) = pushes.split();
         let seen = shared.heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let (now, expected) = (Instant::now(), Vec::new());
+        let (now, expected) = (Instant::now(), BTreeMap::new());
         let mut session = Self { shared, place, link, sink, pushes, seen, expected, answered: now, compared: now };
         let all = session.read_all().await?;
         shared.up(session.link.clone());
@@ -165,9 +173,14 @@ impl<'a> Session<'a> {
             _ if self.answered.elapsed() > SILENCE_MAX => return Err(ShelfError::Late),
             _ => return Ok(()),
         }
-        for (shard, wanted) in std::mem::take(&mut self.expected) {
-            let seen = &self.seen[usize::from(shard)];
-            if seen.born == wanted.born && seen.seq < wanted.seq {
+        for (shard, Expected { wanted, heard }) in std::mem::take(&mut self.expected) {
+            let Seen { born, seq } = &self.seen[usize::from(shard)];
+            if *born != wanted.born || *seq >= wanted.seq {
+                continue;
+            }
+            if *seq > heard {
+                self.expected.insert(shard, Expected { wanted, heard: *seq });
+            } else {
                 self.repair(shard).await?;
             }
         }
@@ -192,14 +205,14 @@ impl<'a> Session<'a> {
         let answer: Vec<Option<Vec<u8>>> = in_time(self.link.ask(&question)).await?;
         for (shard, pair) in (0..SHARDS).zip(answer.chunks_exact(2)) {
             let there = seen(pair[0].as_deref().unwrap_or_default(), pair[1].as_deref().unwrap_or(b"0"));
-            let heard = &self.seen[usize::from(shard)];
-            if there.born == heard.born && there.seq >= heard.seq {
-                self.expected.extend((there.seq > heard.seq).then_some((shard, there)));
-            } else if there.born.is_empty() || !heard.born.is_empty() {
+            let Seen { born, seq: heard } = self.seen[usize::from(shard)].clone();
+            let is_first = born.is_empty() && !there.born.is_empty();
+            if is_first || (there.born == born && there.seq > heard) {
+                // Its push may be on its way.
+                let wanted = Seen { born, ..there };
+                self.expected.insert(shard, Expected { wanted, heard });
+            } else if there.born != born || there.seq < heard {
                 self.repair(shard).await?;
-            } else {
-                // The first write of all: its push may be on its way.
-                self.expected.push((shard, Seen { born: heard.born.clone(), ..there }));
             }
         }
         Ok(())

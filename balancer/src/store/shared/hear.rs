@@ -41,10 +41,8 @@ impl Store {
     /// Everything that lies there. What does not and should is written (again).
     fn hear_whole(&self, entries: &[Entry], now: Duration) {
         let there: HashSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
-        let known =
-            self.with_shared(|_, replica| replica.streams.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>());
         let is_gone = |key: &Arc<StreamKey>| !there.contains(&stream_key(key));
-        let gone: Vec<_> = known.into_iter().flatten().filter(is_gone).collect();
+        let gone: Vec<_> = self.known_streams().into_iter().filter(is_gone).collect();
         self.with_shared(|state, replica| state.forget_absent(replica, &there, &gone));
         // Streams are on origins, whose runs have their dates before a stream is told of. Each part is true by itself: what
         // is not read yet is only not known yet, and who writes it loses and reads it.
@@ -98,7 +96,20 @@ impl Store {
         }
     }
 
-    fn with_shared<T>(&self, work: impl FnOnce(&mut State, &mut Replica) -> T) -> Option<T> {
+    /// Looks at all streams that lie there, a few at a time.
+    pub(super) fn in_steps(&self, mut look: impl FnMut(&mut State, &mut Replica, &[Arc<StreamKey>])) {
+        let keys = self.known_streams();
+        for part in keys.chunks(AT_ONCE_MAX) {
+            self.with_shared(|state, replica| look(state, replica, part));
+        }
+    }
+
+    fn known_streams(&self) -> Vec<Arc<StreamKey>> {
+        let keys = |_: &mut State, replica: &mut Replica| replica.streams.iter().map(|(key, _)| key.clone()).collect();
+        self.with_shared(keys).unwrap_or_default()
+    }
+
+    pub(super) fn with_shared<T>(&self, work: impl FnOnce(&mut State, &mut Replica) -> T) -> Option<T> {
         self.change(|state| state.with_replica(work))
     }
 

@@ -8,6 +8,7 @@ use super::sync::LIVES_FOR;
 use crate::cluster::record::{PeerRecord, StreamRecord};
 use crate::cluster::{Key, Kind};
 use crate::placement::{Load, Rate};
+use crate::recognize::StreamKey;
 use balancer_common::abi::Reason;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -68,11 +69,14 @@ impl Store {
                         lost.push(id.clone());
                     }
                 }
-                for id in &lost {
-                    state.purge(replica, id, now);
+                if !lost.is_empty() {
+                    state.streams.hold_successions(now + CARRIED_ON_WITHIN);
                 }
             })
         });
+        if !lost.is_empty() {
+            self.in_steps(|state, replica, keys| state.purge(replica, &lost, keys, now));
+        }
         for what in collisions {
             self.counters.count(Reason::PeerCollision);
             error!(reason = Reason::PeerCollision.label(), "{what}");
@@ -94,6 +98,13 @@ impl Store {
             let peers = state.shared.iter_mut().flat_map(|replica| replica.peers.values_mut());
             peers.for_each(|peer| peer.asked_since = None);
         });
+    }
+
+    /// Records that nobody carries and whose time is over, and what names balancers that are no more: those that are this
+    /// balancer's business. Answers which balancers have been dead for so long that all of theirs is to go.
+    pub(super) fn sweep_records(&self, now: Duration) -> Vec<Arc<str>> {
+        self.in_steps(|_, replica, keys| replica.sweep_streams(keys, now));
+        self.with_shared(|_, replica| replica.sweep(now)).unwrap_or_default()
     }
 
     /// What this balancer carries, for the others.
@@ -126,21 +137,23 @@ impl Store {
 }
 
 impl State {
-    /// What a dead balancer carried is said to be carried no more, each record by one of the living.
-    fn purge(&mut self, replica: &mut Replica, id: &str, now: Duration) {
-        self.streams.hold_successions(now + CARRIED_ON_WITHIN);
-        let named = replica.streams.iter().filter(|(_, seen)| {
-            let publisher = seen.record.publisher.as_ref();
-            let is_named = seen.record.carriers.iter().any(|c| c == id) || publisher.is_some_and(|p| p.at == id);
-            is_named || seen.record.also_on.iter().any(|also| also.at == id)
-        });
-        let named: Vec<_> = named.map(|(key, _)| key.clone()).collect();
-        for key in named {
+    /// What dead balancers carried is said to be carried no more, each record by one of the living.
+    fn purge(&mut self, replica: &mut Replica, dead: &[Arc<str>], keys: &[Arc<StreamKey>], now: Duration) {
+        let is_dead = |id: &str| dead.iter().any(|dead| **dead == *id);
+        for key in keys {
+            let Some(StreamRecord { carriers, publisher, also_on, .. }) = replica.streams.get(key).map(|s| &s.record)
+            else {
+                continue;
+            };
+            let mut named = carriers.iter().chain(publisher.iter().map(|p| &p.at)).chain(also_on.iter().map(|a| &a.at));
+            if !named.any(|id| is_dead(id)) {
+                continue;
+            }
             if replica.is_mine(&key.to_string()) {
-                replica.dirty.insert(stream_key(&key));
+                replica.dirty.insert(stream_key(key));
             }
             // Its publisher may be gone with it.
-            self.follow_stream(replica, &key, now);
+            self.follow_stream(replica, key, now);
         }
     }
 
@@ -166,25 +179,30 @@ impl State {
         }
         self.registry.set_others(&sums);
     }
+}
 
-    /// Records that nobody carries and whose time is over, and what names balancers that are no more: those that are this
-    /// balancer's business. Answers which balancers have been dead for so long that all of theirs is to go.
-    pub(super) fn sweep_records(&mut self, now: Duration) -> Vec<Arc<str>> {
-        let Some(replica) = &mut self.shared else { return Vec::new() };
-        let now_ms = replica.ms(now);
-        let streams = replica.streams.iter().filter(|(_, seen)| {
+impl Replica {
+    fn sweep_streams(&mut self, keys: &[Arc<StreamKey>], now: Duration) {
+        let now_ms = self.ms(now);
+        let is_over = |key: &&Arc<StreamKey>| {
+            let Some(seen) = self.streams.get(key) else { return false };
             let StreamRecord { carriers, publisher, until_ms, .. } = &seen.record;
-            let named = carriers.iter().chain(publisher.as_ref().map(|publisher| &publisher.at));
+            let mut named = carriers.iter().chain(publisher.as_ref().map(|publisher| &publisher.at));
             let is_free = carriers.is_empty() && publisher.is_none();
-            (is_free && *until_ms <= now_ms) || named.into_iter().any(|id| !replica.may_live(id))
-        });
-        let streams = streams.map(|(key, _)| stream_key(key)).filter(|key| replica.is_mine(&key.name));
-        let origins = replica.origins.iter().filter(|(_, seen)| seen.record.until_ms.is_some_and(|ms| ms <= now_ms));
-        let origins =
-            origins.map(|(id, _)| Key::new(Kind::Origin, id.clone())).filter(|key| replica.is_mine(&key.name));
-        let over: Vec<_> = streams.chain(origins).collect();
-        let dead = replica.peers.keys().filter(|id| replica.is_over(id, now) && replica.is_mine(id)).cloned().collect();
-        replica.dirty.extend(over);
+            (is_free && *until_ms <= now_ms) || named.any(|id| !self.may_live(id))
+        };
+        let over = keys.iter().filter(is_over).map(|key| stream_key(key));
+        let ours: Vec<Key> = over.filter(|key| self.is_mine(&key.name)).collect();
+        self.dirty.extend(ours);
+    }
+
+    fn sweep(&mut self, now: Duration) -> Vec<Arc<str>> {
+        let now_ms = self.ms(now);
+        let origins = self.origins.iter().filter(|(_, seen)| seen.record.until_ms.is_some_and(|ms| ms <= now_ms));
+        let origins = origins.map(|(id, _)| Key::new(Kind::Origin, id.clone()));
+        let over: Vec<_> = origins.filter(|key| self.is_mine(&key.name)).collect();
+        let dead = self.peers.keys().filter(|id| self.is_over(id, now) && self.is_mine(id)).cloned().collect();
+        self.dirty.extend(over);
         dead
     }
 }

@@ -63,7 +63,7 @@ async fn beat(store: &Store, clock: Clock) {
         }
         if number.is_multiple_of(BEATS_PER_LOOK) {
             store.read_clock(clock).await;
-            for id in store.change(|state| state.sweep_records(clock.now())) {
+            for id in store.sweep_records(clock.now()) {
                 // The next look tries again.
                 if share.shelf.forget_flows(&id).await.is_ok() {
                     store.change(|state| state.dirty([Key::new(Kind::Peer, id)]));

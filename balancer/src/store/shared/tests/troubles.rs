@@ -255,7 +255,7 @@ async fn what_nobody_takes_over_is_swept_some_day() {
             a.store.register(&beat(n, "run"), s(at)).await.unwrap();
         }
         for balancer in [&a, &b] {
-            balancer.store.change(|state| state.sweep_records(s(at)));
+            balancer.store.sweep_records(s(at));
             balancer.store.tick(s(at));
         }
         both(&mut a, &mut b, s(at)).await;
@@ -267,8 +267,8 @@ async fn what_nobody_takes_over_is_swept_some_day() {
     let lb2 = Key::new(Kind::Peer, "lb2");
     a.store.hear_living(&[], s(150));
     assert!(a.store.register(&beat_at([10, 9, 0, 2]), s(150)).await.is_err());
-    assert!(a.store.change(|state| state.sweep_records(s(150 + 86_399))).is_empty());
-    assert_eq!(a.store.change(|state| state.sweep_records(s(150 + 86_400))), [Arc::<str>::from("lb2")]);
+    assert!(a.store.sweep_records(s(150 + 86_399)).is_empty());
+    assert_eq!(a.store.sweep_records(s(150 + 86_400)), [Arc::<str>::from("lb2")]);
     a.store.change(|state| state.dirty([lb2.clone()]));
     a.settle(s(150 + 86_400)).await;
     assert_eq!(value(&fake, &lb2), None);
