@@ -322,6 +322,9 @@ reasons! {
     LimitQuestionsOfFlows = 195, Limit, "flow_questions";
     /// More flows began and ended than could be written to the store: another balancer cannot carry all of them on.
     LimitFlowRecords = 196, Limit, "flow_records";
+    /// More was to be said between balancers about their flows than can wait: who owns one, or that it is over, is found out
+    /// when all are looked through again, or by silence.
+    LimitFlowWords = 197, Limit, "flow_words";
 
     /// The store did not answer within its deadline: is it overloaded, or far away?
     StoreLate = 208, Cluster, "store_late";

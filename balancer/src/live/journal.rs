@@ -23,7 +23,7 @@ pub trait Journal: Send + Sync {
     /// A flow of ours has ended, whose packets others forward too, as they say or as they may.
     fn ended(&self, client: FlowKey, is_told: bool);
 
-    /// Bits of [`super::Heard::bits`]: an end of a guest was seen, or another one. Its owner may be dead without anybody having
+    /// An end of a guest was seen, or another one: bits of [`super::Heard::bits`]. Its owner may be dead without anybody having
     /// noticed.
     fn guest_end(&self, client: FlowKey, origin: FlowKey, bits: u8);
 }

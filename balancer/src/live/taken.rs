@@ -171,6 +171,11 @@ impl Live {
         })
     }
 
+    /// The other key of a flow that is here, whosever it is.
+    pub fn origin_key(&self, client: FlowKey) -> Option<FlowKey> {
+        self.state().spliced.get(&client).map(|entry| entry.origin)
+    }
+
     #[cfg(test)]
     pub fn set_claim(&self, client: FlowKey, claim: Claim) {
         if let Some(entry) = self.state().spliced.get_mut(&client) {

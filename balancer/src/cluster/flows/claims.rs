@@ -13,7 +13,7 @@ use super::wire::key_text;
 use super::writer::BATCH_MAX;
 use crate::cluster::ShelfError;
 use crate::live::{Claim, Standing};
-use balancer_common::abi::FlowKey;
+use balancer_common::abi::{FlowKey, Reason};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -102,6 +102,8 @@ impl Flows {
         let mut claims = self.claims();
         if claims.len() < CLAIMS_MAX {
             claims.push((to.cloned(), client));
+        } else {
+            self.parts.counters.count(Reason::LimitFlowWords);
         }
         drop(claims);
         self.bell.notify_one();
@@ -155,7 +157,7 @@ impl Flows {
             Some(Standing::Ours(_)) => self.parts.live.heard_elsewhere(client, bits),
             // And we take it for that one's: then it is nobody's.
             Some(Standing::GuestOf(owner)) if owner == *by => {
-                if let Some((_, origin, _)) = self.parts.live.guests().into_iter().find(|(key, _, _)| *key == client) {
+                if let Some(origin) = self.parts.live.origin_key(client) {
                     self.inherit(client, origin, Some(by));
                 }
             }

@@ -7,7 +7,7 @@
 use super::tell::{Message, NAMED_MAX};
 use super::wire::{key_text, parse_key};
 use super::{Flows, OVER_MAX};
-use balancer_common::abi::FlowKey;
+use balancer_common::abi::{FlowKey, Reason};
 use std::collections::HashMap;
 
 /// Flows of which ends are remembered.
@@ -50,6 +50,8 @@ impl Flows {
         ends.add(flow, bits, now_ms);
         if ends.to_tell.len() < OVER_MAX {
             ends.to_tell.push((flow, bits));
+        } else {
+            self.parts.counters.count(Reason::LimitFlowWords);
         }
     }
 

@@ -41,7 +41,7 @@ use crate::slowpath::PortPool;
 use crate::sources::Sources;
 use crate::store::{Clock, Store};
 use ask::Questions;
-use balancer_common::abi::{FlowKey, ServiceKind};
+use balancer_common::abi::{FlowKey, Reason, ServiceKind};
 use ends::Ends;
 use peers::Peers;
 use std::collections::{BTreeMap, BTreeSet};
@@ -338,6 +338,8 @@ impl Flows {
         let mut over = self.over();
         if over.len() < OVER_MAX {
             over.push(client);
+        } else {
+            self.parts.counters.count(Reason::LimitFlowWords);
         }
     }
 
