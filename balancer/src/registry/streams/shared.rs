@@ -1,7 +1,7 @@
 //! What other balancers have to do with a stream: they may carry it too, they hear where it has gone, and they decide.
 
 use super::carriers::{Carrier, SILENT_SAME, Why};
-use super::{Mapping, Stream, StreamKey, Streams, StreamsFull};
+use super::{LINGER, Mapping, Stream, StreamKey, Streams, StreamsFull};
 use crate::flow::Role;
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -115,11 +115,12 @@ impl Streams {
         }
     }
 
-    /// The others say that the stream is there. Flows of ours that are not are reset. `None`: it is nowhere.
+    /// The others say that the stream is there, `until` a time. Flows of ours that are not are reset. `None`: it is nowhere.
     pub fn move_to(
         &mut self,
         key: &Arc<StreamKey>,
         mapping: Option<Mapping>,
+        until: Duration,
         now: Duration,
     ) -> Result<u32, StreamsFull> {
         let index = match self.by_key.get(key.as_ref()) {
@@ -130,8 +131,18 @@ impl Streams {
         if before == mapping {
             return Ok(index);
         }
+        // For as long as they say, and not anew: of what is heard late by all, all would tell all.
+        let until = until.min(now + LINGER);
+        let is_ours = self.is_carried(key)
+            || self.by_index(index).is_some_and(|s| s.lease_until > until || !s.carriers.is_empty());
+        let is_to_be_told = is_ours || self.touched.keys.contains(key);
         self.map(index, mapping);
-        self.renew(index, now);
+        if let Some(stream) = self.slot_mut(index) {
+            stream.lease_until = stream.lease_until.max(until);
+        }
+        if !is_to_be_told {
+            self.touched.keys.remove(key);
+        }
         if mapping.is_some()
             && before.map(|m| m.placed_on()) != mapping.map(|m| m.placed_on())
             && let Some(stream) = self.by_index(index)

@@ -193,7 +193,8 @@ impl State {
                 self.conflicts.push(Reason::ConflictLost);
             }
             // More than there is room for are not known here: whoever asks for one is placed by its record then.
-            if self.streams.move_to(key, mapping.or(here.filter(|_| there.is_none())), now).is_err() {
+            let (mapping, until) = (mapping.or(here.filter(|_| there.is_none())), replica.at(record.until_ms));
+            if self.streams.move_to(key, mapping, until, now).is_err() {
                 self.conflicts.push(Reason::LimitStreams);
                 return;
             }

@@ -44,6 +44,30 @@ async fn a_place_that_is_being_written_is_not_written_twice() {
 }
 
 #[tokio::test]
+async fn who_hears_late_of_a_stream_does_not_tell_of_it_again() {
+    let fake = Fake::new();
+    let (mut a, mut b) = world(&fake).await;
+    a.place("waits", Role::Publish, s(1)).await.unwrap();
+    a.publish("carried", s(1)).await;
+    a.settle(s(1)).await;
+    drop(a.settled_news(s(1)).await);
+    let mut newcomer = Balancer::new(&fake, 3, Default::default());
+    for late in [&mut b, &mut newcomer] {
+        late.settle(s(20)).await;
+        assert_eq!(late.store.stream_count(), 2);
+    }
+    let told = a.settled_news(s(20)).await;
+    assert_eq!(told, ["b/lb3"]);
+    // Its lease is the one that its record has.
+    b.store.tick(s(32));
+    assert_eq!(b.store.stream_count(), 2, "it is known to all");
+    b.store.change(|state| state.dirty([stream_key(&key("waits"))]));
+    b.settle(s(32)).await;
+    b.store.tick(s(32));
+    assert_eq!(b.store.stream_count(), 1);
+}
+
+#[tokio::test]
 async fn whoever_is_known_lives() {
     let fake = Fake::new();
     let a = Balancer::new(&fake, 1, Default::default());
