@@ -5,6 +5,7 @@ use crate::cluster::{Key, Kind, News, Put, ShelfError};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tracing::debug;
 
@@ -23,15 +24,18 @@ pub async fn run(store: Arc<Store>, clock: Clock, stopped: watch::Receiver<bool>
     let Some(share) = store.share.clone() else { return };
     let mut news = share.shelf.news();
     let mut stop = stopped.clone();
-    let hear = async {
+    // Each by itself: who hears very much at once must not be taken for dead, nor keep others waiting for what it writes.
+    let mut tasks = JoinSet::new();
+    let (hearer, writer, beater) = (store.clone(), store.clone(), store);
+    tasks.spawn(async move {
         while let Some(news) = news.recv().await {
-            store.hear_apart(&news, clock).await;
+            hearer.hear_apart(&news, clock).await;
         }
-    };
+    });
+    tasks.spawn(async move { write_behind(&writer, clock).await });
+    tasks.spawn(async move { beat(&beater, clock).await });
     tokio::select! {
-        () = hear => {}
-        () = write_behind(&store, clock) => {}
-        () = beat(&store, clock) => {}
+        _ = tasks.join_next() => {}
         _ = stop.wait_for(|stopped| *stopped) => {}
     }
 }
