@@ -7,6 +7,7 @@ mod players;
 mod plot;
 mod program;
 mod requests;
+mod scale;
 mod table;
 
 use crate::{build, repo, setup};
@@ -36,6 +37,8 @@ enum Kind {
     Srt,
     /// Requests for playlists and segments, against HAProxy and nginx
     Http,
+    /// Ten balancers on one Redis, with more and more streams and flows
+    Scale,
 }
 
 /// One measurement, ready to be written.
@@ -71,6 +74,10 @@ pub fn run(arguments: &Arguments) -> Result<()> {
     }
     if wanted(Kind::Http) {
         requests::measure()?.write()?;
+    }
+    if wanted(Kind::Scale) {
+        scale::streams()?.write()?;
+        scale::flows()?.write()?;
     }
     Ok(())
 }

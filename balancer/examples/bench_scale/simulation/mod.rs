@@ -1,0 +1,8 @@
+//! Balancers on one real redis-server, all in this process: what they cost, and how long they take.
+
+mod flows;
+mod meter;
+mod moment;
+mod node;
+pub mod streams;
+pub mod takeover;
