@@ -111,7 +111,7 @@ pub mod capacity {
     /// Clients that user space hears by UDP, the latest ones.
     pub const ARRIVALS: u32 = 1 << 14;
     /// Addresses that connections to origins leave from, each for TCP and for UDP.
-    pub const SOURCES: u32 = 64;
+    pub const SOURCES: u32 = 1024;
     /// Flows that user space is asked about, the latest ones.
     pub const MISSES: u32 = 1 << 16;
     pub const DEVICES: u32 = 64;

@@ -92,6 +92,7 @@ impl Live {
         };
         let now = self.now();
         let coarse = crate::offload::coarse_now();
+        let is_deaf = self.store.is_deaf(now);
         let (mut over, mut guests_ends) = (Vec::new(), Vec::new());
         let mut state = self.state();
         let State { table, spliced, .. } = &mut *state;
@@ -114,6 +115,10 @@ impl Live {
             }
             if entry.is_channel {
                 continue;
+            }
+            if is_deaf {
+                // Half of it may go by another balancer, of which nothing is heard now.
+                (idle_timeout, both_speak) = (idle_timeout.max(times.others), false);
             }
             let silences = entry.silences(flow, coarse, now);
             let (shortest, longest) = (silences[0].min(silences[1]), silences[0].max(silences[1]));
@@ -146,7 +151,9 @@ impl Live {
         for (client, id, why) in over {
             // By now the key may belong to a new flow.
             if self.state().spliced.get(&client).is_some_and(|entry| entry.id == id) {
-                self.end(client, why, matches!(why, IDLE | REFUSED));
+                // Nor is it known whether its address is somebody else's by now, who goes on with it.
+                let is_ours = client.proto() == PROTO_TCP || !is_deaf;
+                self.end(client, why, is_ours && matches!(why, IDLE | REFUSED));
             }
         }
         strangers
@@ -278,7 +285,7 @@ impl Live {
             }
         }
         let mut farewells = Vec::new();
-        for (key, entry) in spliced.iter_mut().filter(|(_, entry)| !entry.is_channel) {
+        for (key, entry) in spliced.iter_mut().filter(|(_, entry)| !entry.is_channel && entry.guest.is_none()) {
             if let Some(record) = table.get_mut(entry.id).filter(|r| theirs(r)) {
                 entry.ends(now + DEAD_LINGER);
                 record.state = FlowState::Closing;

@@ -9,7 +9,7 @@ use super::spliced::{Spliced, silence};
 use crate::flow::FlowRecord;
 use crate::offload::SplicedFlow;
 use crate::slowpath::PortLease;
-use balancer_common::abi::{FlowKey, Seen};
+use balancer_common::abi::{FlowKey, PROTO_UDP, Seen};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,6 +214,8 @@ impl Live {
         let now = self.now();
         let mut state = self.state();
         let Some(entry) = state.spliced.get_mut(&client).filter(|entry| entry.guest.is_none()) else { return };
+        // A caller by SRT may begin anew from its port at once. Its end is told with both keys.
+        let bits = if client.proto() == PROTO_UDP { bits & (HEARD_TO_ORIGIN | HEARD_TO_CLIENT) } else { bits };
         entry.told.get_or_insert_default().hear(bits, now);
     }
 

@@ -3,7 +3,8 @@
 //! A spliced flow has no socket that would keep its port, so the kernel must never hand these out; and a port rests
 //! for a while after its flow ended, so that a late packet of the old flow cannot meet a new one.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,12 +17,12 @@ pub const QUARANTINE: Duration = Duration::from_secs(60);
 /// another.
 pub struct PortPool {
     range: RangeInclusive<u16>,
+    begins_after: u16,
     pools: Mutex<HashMap<(IpAddr, SocketAddr), Pool>>,
 }
 
-#[derive(Default)]
 struct Pool {
-    used: std::collections::HashSet<u16>,
+    used: HashSet<u16>,
     resting: VecDeque<(Instant, u16)>,
     /// Last port that was given out: the next search starts behind it.
     last: u16,
@@ -37,13 +38,16 @@ pub struct PortLease {
 
 impl PortPool {
     pub fn new(range: RangeInclusive<u16>) -> Arc<Self> {
-        Arc::new(Self { range, pools: Mutex::new(HashMap::new()) })
+        // Not where an earlier process began: other balancers may carry its flows.
+        let size = u64::from(range.end().saturating_sub(*range.start())) + 1;
+        let begins_after = *range.start() + (RandomState::new().build_hasher().finish() % size) as u16;
+        Arc::new(Self { range, begins_after, pools: Mutex::new(HashMap::new()) })
     }
 
     /// A free port on `own` towards `origin`; `None` when all are used or rest.
     pub fn take(self: &Arc<Self>, own: IpAddr, origin: SocketAddr, now: Instant) -> Option<PortLease> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry((own, origin)).or_default();
+        let pool = pools.entry((own, origin)).or_insert_with(|| Pool::after(self.begins_after));
         pool.awake(now);
         let port = pool.find(&self.range, |pool, port| pool.is_free(port))?;
         Some(self.lease(pool, own, origin, port, true))
@@ -63,7 +67,7 @@ impl PortPool {
     pub fn take_pair(self: &Arc<Self>, own: IpAddr, now: Instant) -> Option<[PortLease; 2]> {
         let anybody = SocketAddr::new(own, 0);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry((own, anybody)).or_default();
+        let pool = pools.entry((own, anybody)).or_insert_with(|| Pool::after(self.begins_after));
         pool.awake(now);
         let last = *self.range.end();
         let both = |pool: &Pool, port: u16| {
@@ -82,7 +86,7 @@ impl PortPool {
     /// Marks a port that a flow of an earlier process uses.
     pub fn adopt(self: &Arc<Self>, source: SocketAddr, origin: SocketAddr) -> PortLease {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.entry((source.ip(), origin)).or_default().used.insert(source.port());
+        pools.entry((source.ip(), origin)).or_insert_with(|| Pool::after(self.begins_after)).used.insert(source.port());
         PortLease { used: true, pool: self.clone(), source, origin }
     }
 
@@ -90,7 +94,7 @@ impl PortPool {
     /// rests may be this very flow's, which comes back. Rests only after [`PortLease::use_up`].
     pub fn claim(self: &Arc<Self>, source: SocketAddr, origin: SocketAddr) -> Option<PortLease> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry((source.ip(), origin)).or_default();
+        let pool = pools.entry((source.ip(), origin)).or_insert_with(|| Pool::after(self.begins_after));
         let rested = pool.resting.iter().position(|(_, port)| *port == source.port());
         if let Some(at) = rested {
             pool.resting.remove(at);
@@ -101,6 +105,10 @@ impl PortPool {
 }
 
 impl Pool {
+    fn after(last: u16) -> Self {
+        Self { used: HashSet::new(), resting: VecDeque::new(), last }
+    }
+
     /// Ports that have rested for long enough are free again.
     fn awake(&mut self, now: Instant) {
         while self.resting.front().is_some_and(|(until, _)| *until <= now) {
@@ -137,7 +145,7 @@ impl PortLease {
 impl Drop for PortLease {
     fn drop(&mut self) {
         let mut pools = self.pool.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry((self.source.ip(), self.origin)).or_default();
+        let pool = pools.entry((self.source.ip(), self.origin)).or_insert_with(|| Pool::after(self.pool.begins_after));
         if self.used {
             pool.resting.push_back((Instant::now() + QUARANTINE, self.source.port()));
         } else {
@@ -186,11 +194,14 @@ mod tests {
         let mut a = pool.take_pair(OWN, now).unwrap();
         a.iter_mut().for_each(PortLease::use_up);
         let b = pool.take_pair(OWN, now).unwrap();
-        assert_eq!((ports(&a), ports(&b)), ([20002, 20003], [20004, 20005]));
+        let first = ports(&a);
+        let mut both = [first, ports(&b)];
+        both.sort();
+        assert_eq!(both, [[20002, 20003], [20004, 20005]]);
         assert!(pool.take_pair(OWN, now).is_none(), "20006 has no neighbour");
         drop(a);
         assert!(pool.take_pair(OWN, now).is_none(), "in quarantine");
-        assert_eq!(ports(&pool.take_pair(OWN, Instant::now() + QUARANTINE).unwrap()), [20002, 20003]);
+        assert_eq!(ports(&pool.take_pair(OWN, Instant::now() + QUARANTINE).unwrap()), first);
     }
 
     #[test]

@@ -46,8 +46,12 @@ impl Flows {
     /// A guest's end was seen here.
     pub(super) fn see_end(&self, flow: Keys, bits: u8) {
         let now_ms = self.common_ms();
+        self.ends().add(flow, bits, now_ms);
+        self.to_tell_end(flow, bits);
+    }
+
+    fn to_tell_end(&self, flow: Keys, bits: u8) {
         let mut ends = self.ends();
-        ends.add(flow, bits, now_ms);
         if ends.to_tell.len() < OVER_MAX {
             ends.to_tell.push((flow, bits));
         } else {
@@ -61,7 +65,9 @@ impl Flows {
             let text = |((client, origin), bits): &(Keys, u8)| {
                 (key_text(*client).to_string(), key_text(*origin).to_string(), *bits)
             };
-            self.say(None, Message { ends: part.iter().map(text).collect(), ..Message::default() }).await;
+            if !self.say(None, Message { ends: part.iter().map(text).collect(), ..Message::default() }).await {
+                part.iter().for_each(|(flow, bits)| self.to_tell_end(*flow, *bits));
+            }
         }
     }
 

@@ -59,8 +59,11 @@ impl Host for Offload {
     }
 
     fn ask_for(&self, sources: &[Ports]) {
-        if let Err(error) = self.set_sources(sources).and_then(|()| self.ask_on_miss(true)) {
-            warn!(%error, "packets of other balancers' flows are refused instead of asked about");
+        // What fits is asked about, whatever does not.
+        for done in [self.set_sources(sources), self.ask_on_miss(true)] {
+            if let Err(error) = done {
+                warn!(%error, "packets of other balancers' flows are refused instead of asked about");
+            }
         }
     }
 

@@ -154,8 +154,9 @@ impl Flows {
         if let Err(error) = watch(&self.bell) {
             warn!("{error:#}");
         }
-        let (writer, asker, beat) = (self.clone(), self.clone(), self.clone());
+        let (writer, asker, teller, beat) = (self.clone(), self.clone(), self.clone(), self.clone());
         tokio::spawn(async move { writer.write().await });
+        tokio::spawn(async move { teller.tell().await });
         tokio::spawn(async move { asker.ask().await });
         tokio::spawn(async move { beat.beat().await });
     }
@@ -171,7 +172,11 @@ impl Flows {
         if !self.is_restored.load(Relaxed) {
             match self.take_own().await {
                 Ok(_) => self.is_restored.store(true, Relaxed),
-                Err(error) => debug!(%error, "what an earlier process has left is not known"),
+                Err(error) => {
+                    // What is not read must not be swept away: it is read with the next beat.
+                    debug!(%error, "what an earlier process has left is not known");
+                    return;
+                }
             }
         }
         self.settle_logged().await;
@@ -269,22 +274,18 @@ impl Flows {
             };
             self.refresh_peers().await;
             let came = self.look();
-            if is_tick || came.is_some() {
-                self.tell_holds().await;
-            }
             if let Some(came) = came {
+                self.tell_holds().await;
                 self.arrived(&came).await;
+            }
+            if is_tick && !self.is_restored.load(Relaxed) && self.parts.store.shelf_is_up() == Some(true) {
+                self.shelf_up().await;
             }
             self.take_waiting(self.parts.clock.now()).await;
             if self.is_unsettled.swap(false, Relaxed) {
                 self.settle_logged().await;
             }
             self.tell_claims().await;
-            if is_tick {
-                self.tell_over().await;
-                self.tell_heard().await;
-                self.tell_ends().await;
-            }
         }
     }
 

@@ -1,9 +1,9 @@
 //! What balancers say to each other about flows: which addresses they have, what a guest has heard, what is over, and whose
 //! they are. Any of it may be lost; the next second says it again, or silence ends what is left.
 
-use super::Flows;
 use super::ask::keys;
 use super::wire::{key_text, parse_key};
+use super::{BEAT, Flows};
 use crate::live::Heard;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeSet, HashMap};
@@ -89,6 +89,20 @@ impl Flows {
         true
     }
 
+    /// For as long as the process lives, and never behind a take-over of many flows: those who hear nothing take flows for
+    /// silent.
+    pub(super) async fn tell(&self) {
+        let mut tick = tokio::time::interval(BEAT);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            self.tell_holds().await;
+            self.tell_over().await;
+            self.tell_heard().await;
+            self.tell_ends().await;
+        }
+    }
+
     pub(super) async fn tell_holds(&self) {
         let holds = Some(self.held().clone());
         self.say(None, Message { holds, ..Message::default() }).await;
@@ -111,15 +125,20 @@ impl Flows {
         let over: Vec<_> = std::mem::take(&mut *self.over());
         for part in over.chunks(NAMED_MAX) {
             let over = part.iter().map(|key| key_text(*key).to_string()).collect();
-            self.say(None, Message { over, ..Message::default() }).await;
+            if !self.say(None, Message { over, ..Message::default() }).await {
+                part.iter().for_each(|client| self.end_elsewhere(*client));
+            }
         }
     }
 
-    pub(super) async fn say(&self, to: Option<&str>, message: Message) {
+    /// `false`: it was not sent.
+    pub(super) async fn say(&self, to: Option<&str>, message: Message) -> bool {
         let message = Message { about: KIND.to_owned(), from: self.parts.own.to_string(), ..message };
-        let Ok(text) = serde_json::to_string(&message) else { return };
-        if let Err(error) = self.parts.shelf.tell(to, &text).await {
+        let Ok(text) = serde_json::to_string(&message) else { return false };
+        let told = self.parts.shelf.tell(to, &text).await;
+        if let Err(error) = &told {
             debug!(%error, "another balancer does not hear of flows");
         }
+        told.is_ok()
     }
 }

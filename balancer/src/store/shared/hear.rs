@@ -13,6 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tracing::{error, info, warn};
 
+/// A peer's addresses towards origins, and those where it listens: more than anybody sets.
+const SOURCES_MAX: usize = 16;
+const LISTENS_MAX: usize = 1024;
+
 impl Store {
     /// One piece of news. In the order in which they come.
     pub fn hear(&self, news: &News, now: Duration) {
@@ -184,8 +188,12 @@ impl State {
             }
             return Ok(());
         }
-        let listens: Option<Vec<_>> = record.listens.iter().map(|text| listen_of(text)).collect();
-        let listens = listens.ok_or(RecordError::Nonsense("it listens where nobody can"))?;
+        let (first, last) = record.source_ports;
+        if first == 0 || first > last || record.sources.len() > SOURCES_MAX || record.listens.len() > LISTENS_MAX {
+            return Err(RecordError::Nonsense("its addresses or ports are none that a balancer has"));
+        }
+        // A newer version may listen in ways that we do not know, where none of our origins is.
+        let listens = record.listens.iter().filter_map(|text| listen_of(text)).collect();
         let seen = Seen { version, record };
         match replica.peers.get_mut(&id) {
             Some(peer) => (peer.seen, peer.listens) = (seen, listens),
@@ -210,8 +218,12 @@ impl State {
             replica.own.version = Version::none();
         }
         replica.origins.retain(|id, _| there.contains(&super::origins::origin_key(id)));
-        replica.peers.retain(|id, _| there.contains(&Key::new(Kind::Peer, id.clone())));
+        // Who lives writes his own again. Until then he is no less alive.
+        let is_there = |id: &Arc<str>| there.contains(&Key::new(Kind::Peer, id.clone()));
+        replica.peers.retain(|id, peer| is_there(id) || peer.lives == Some(true));
+        replica.peers.values_mut().for_each(|peer| peer.seen.version = Version::none());
         self.avoid_peers(replica);
+        replica.ended.retain(|key| there.contains(&stream_key(key)));
         replica.foreign.clear();
         replica.newer.clear();
         for key in gone {

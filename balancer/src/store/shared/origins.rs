@@ -116,7 +116,9 @@ impl State {
         if !replica.is_dated {
             replica.early.insert(id.clone());
         }
-        let known = replica.origins.get(&id).map(|seen| seen.record.clone());
+        // One that was deleted, and of which nobody has heard that, has come anew.
+        let deleted = replica.buried.remove(&id);
+        let known = deleted.or_else(|| replica.origins.get(&id).map(|seen| seen.record.clone()));
         self.date(replica, (&id, before), known.as_ref(), now);
     }
 

@@ -183,6 +183,10 @@ impl State {
         let result = self.place(request, now);
         self.placer.set_alone(false);
         self.dirty([stream_key(request.key)]);
+        if let Some(replica) = self.shared.as_mut().filter(|_| result.is_ok()) {
+            // What an operator has ended was the one before.
+            replica.ended.remove(request.key);
+        }
         result.map(|placement| match placement.reason {
             Reason::PlacedRendezvous => Placement { reason: Reason::PlacedAlone, ..placement },
             _ => placement,

@@ -116,6 +116,11 @@ impl Store {
         self.lock().shared.as_ref().map(|replica| replica.is_up)
     }
 
+    /// What other balancers say is not heard now, or not all of it again.
+    pub fn is_deaf(&self, now: Duration) -> bool {
+        self.lock().shared.as_ref().is_some_and(|replica| replica.is_deaf(now))
+    }
+
     pub(super) async fn hear_apart(&self, news: &News, clock: Clock) {
         if matches!(news, News::Whole(_)) {
             // Before its record is there: a balancer that is known and does not live is dead.

@@ -1,5 +1,6 @@
 //! Several stores on one shelf: that they agree, whatever happens to the shelf and to each other.
 
+mod anew;
 mod copies;
 mod leases;
 mod many;

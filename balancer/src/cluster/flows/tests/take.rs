@@ -192,6 +192,23 @@ async fn a_balancer_that_comes_back_without_its_kernel_finds_its_own_flows() {
 }
 
 #[tokio::test]
+async fn what_an_earlier_process_has_left_is_not_swept_away_unread() {
+    let fake = Fake::new();
+    let a = Lb::new(&fake, "a").await;
+    a.carry_many(3);
+    a.write_all().await;
+    let again = Lb::new(&fake, "a").await;
+    fake.down(true);
+    again.flows.shelf_up().await;
+    fake.down(false);
+    again.write_all().await;
+    assert_eq!((again.live.len(), records(&fake, "a").await.len()), (0, 3));
+    again.flows.shelf_up().await;
+    again.write_all().await;
+    assert_eq!((again.live.all_carried().len(), records(&fake, "a").await.len()), (3, 3));
+}
+
+#[tokio::test]
 async fn a_store_that_breaks_off_leaves_nothing_half_done() {
     let fake = Fake::new();
     let (a, b) = (Lb::new(&fake, "a").await, Lb::new(&fake, "b").await);
