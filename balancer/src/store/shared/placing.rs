@@ -169,12 +169,18 @@ impl State {
         Some((choice, Wanted { key, value: Some(record.text()), seen }))
     }
 
-    fn take_back(&mut self, request: &PlaceRequest<'_>, choice: Choice, now: Duration) {
+    /// As if it had never been chosen here. Who won may have been heard of already, and may have chosen the same: that holds.
+    pub(super) fn take_back(&mut self, request: &PlaceRequest<'_>, choice: Choice, now: Duration) {
         match choice {
             Choice::Home(mapping) => self.streams.take_back(request.key, mapping, now),
             Choice::Backup(placed_on) => self.streams.take_back_backup(request.key, placed_on),
-            Choice::Replaces => {}
+            Choice::Replaces => return,
         }
+        self.with_replica(|state, replica| {
+            if let Some(key) = replica.streams.get_key_value(request.key).map(|(key, _)| key.clone()) {
+                state.follow_stream(replica, &key, now);
+            }
+        });
     }
 
     /// Without the shelf: as every balancer that sees the same origins would, without talking.

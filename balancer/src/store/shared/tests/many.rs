@@ -25,14 +25,7 @@ async fn a_place_that_is_being_written_is_not_written_twice() {
     let fake = Fake::new();
     let (a, _b) = world(&fake).await;
     let k = key("s");
-    let request = PlaceRequest {
-        key: &k,
-        role: Role::Publish,
-        protocol: Protocol::Rtmp,
-        vip: [192, 0, 2, 10].into(),
-        client: ([198, 51, 100, 7], 40000).into(),
-        exclude: &[],
-    };
+    let request = publisher(&k);
     let Step::Propose(_, _, wanted) = a.store.change(|state| state.propose(&request, s(1))) else {
         panic!("nobody knows of it yet");
     };
@@ -41,6 +34,28 @@ async fn a_place_that_is_being_written_is_not_written_twice() {
     drop(placing::Proposing { store: &a.store, key: wanted.key.clone() });
     let (behind, _) = a.store.change(|state| state.take_wanted(s(1)));
     assert_eq!(behind.iter().map(|w| &w.key).collect::<Vec<_>>(), [&wanted.key], "he has given up");
+}
+
+#[tokio::test]
+async fn who_was_second_to_choose_the_same_place_keeps_to_it() {
+    let fake = Fake::new();
+    let (a, mut b) = world(&fake).await;
+    let k = key("s");
+    let request = publisher(&k);
+    let Step::Propose(_, choice, wanted) = b.store.change(|state| state.propose(&request, s(1))) else {
+        panic!("nobody knows of it yet");
+    };
+    let chosen = b.origin_of("s");
+    a.place("s", Role::Publish, s(1)).await.unwrap();
+    assert_eq!(a.origin_of("s"), chosen, "by the same rule");
+    // Its push comes before the answer to what was proposed.
+    b.settled_news(s(1)).await;
+    let put = b.store.share.as_ref().unwrap().shelf.put(&wanted.key, wanted.value.as_deref(), &wanted.seen).await;
+    let Ok(Put::Lost(entry)) = put else { panic!("somebody was first: {put:?}") };
+    b.store.change(|state| state.take_back(&request, choice, s(1)));
+    b.store.lost(&entry, s(1));
+    assert_eq!(b.origin_of("s"), chosen);
+    assert!(matches!(b.store.change(|state| state.propose(&request, s(1))), Step::Settled(Ok(_))), "it is agreed");
 }
 
 #[tokio::test]
@@ -75,6 +90,17 @@ async fn whoever_is_known_lives() {
     assert!(alive().await.is_empty());
     a.store.hear_apart(&News::Whole(Vec::new()), Clock::start()).await;
     assert_eq!(alive().await, [Arc::<str>::from("lb1")], "and its record is not even written");
+}
+
+fn publisher(key: &Arc<StreamKey>) -> PlaceRequest<'_> {
+    PlaceRequest {
+        key,
+        role: Role::Publish,
+        protocol: Protocol::Rtmp,
+        vip: [192, 0, 2, 10].into(),
+        client: ([198, 51, 100, 7], 40000).into(),
+        exclude: &[],
+    }
 }
 
 impl Balancer {
