@@ -112,16 +112,16 @@ impl Lb {
             let is_ours = |entry: &&Entry| entry.key.kind != Kind::Origin;
             match &news {
                 News::Changed(entry) if is_ours(&entry) => {
-                    self.store.hear(&news, self.clock.now());
+                    self.store.hear(&news, self.clock.now()).await;
                     self.sessions.changed(entry);
                 }
                 News::Whole(entries) => {
                     let ours: Vec<Entry> = entries.iter().filter(is_ours).cloned().collect();
-                    self.store.hear(&News::Whole(ours), self.clock.now());
+                    self.store.hear(&News::Whole(ours), self.clock.now()).await;
                     self.sessions.whole(entries);
                 }
                 News::Changed(_) => {}
-                news => self.store.hear(news, self.clock.now()),
+                news => self.store.hear(news, self.clock.now()).await,
             }
         }
         while self.store.shelf_is_up() == Some(true) && self.sessions.write_batch().await {}

@@ -11,6 +11,7 @@ use balancer_common::abi::Reason;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::task::yield_now;
 use tracing::{error, info, warn};
 
 /// A peer's addresses towards origins, and those where it listens: more than anybody sets.
@@ -18,12 +19,12 @@ const SOURCES_MAX: usize = 16;
 const LISTENS_MAX: usize = 1024;
 
 impl Store {
-    /// One piece of news. In the order in which they come.
-    pub fn hear(&self, news: &News, now: Duration) {
+    /// One piece of news. In the order in which they come: the next one when this one is heard.
+    pub async fn hear(&self, news: &News, now: Duration) {
         match news {
             News::Changed(entry) => _ = self.hear_entry(entry, now),
             News::Up => info!("the store is reached"),
-            News::Whole(entries) => self.hear_whole(entries, now),
+            News::Whole(entries) => self.hear_whole(entries, now).await,
             News::Down(error) => self.hear_down(error),
             News::Told(what) => self.hear_told(what, now),
         }
@@ -42,16 +43,17 @@ impl Store {
         result
     }
 
-    /// Everything that lies there. What does not and should is written (again).
-    fn hear_whole(&self, entries: &[Entry], now: Duration) {
+    /// Everything that lies there. What does not and should is written (again). It may be so much that others have to get
+    /// on in between: who does not show for too long that it lives is taken for dead.
+    async fn hear_whole(&self, entries: &[Entry], now: Duration) {
         let there: HashSet<&Key> = entries.iter().map(|entry| &entry.key).collect();
         let is_gone = |key: &Arc<StreamKey>| !there.contains(&stream_key(key));
         let gone: Vec<_> = self.known_streams().into_iter().filter(is_gone).collect();
         self.with_shared(|state, replica| state.forget_absent(replica, &there, &gone));
         // Streams are on origins, whose runs have their dates before a stream is told of. Each part is true by itself: what
         // is not read yet is only not known yet, and who writes it loses and reads it.
-        let mut wrong = self.hear_kind(Kind::Peer, entries, now);
-        wrong.extend(self.hear_kind(Kind::Origin, entries, now));
+        let mut wrong = self.hear_kind(Kind::Peer, entries, now).await;
+        wrong.extend(self.hear_kind(Kind::Origin, entries, now).await);
         self.with_shared(|state, replica| {
             state.date_early(replica, now);
             if !std::mem::replace(&mut replica.is_up, true) {
@@ -59,12 +61,12 @@ impl Store {
             }
             replica.trouble = None;
         });
-        wrong.extend(self.hear_kind(Kind::Stream, entries, now));
+        wrong.extend(self.hear_kind(Kind::Stream, entries, now).await);
         self.count_conflicts();
         for (key, error) in &wrong {
             self.count_record_error(key, error);
         }
-        self.look_at_all(now);
+        self.look_at_all(now).await;
         let Some(share) = &self.share else { return };
         if let Some(listener) = share.listener() {
             listener.whole(entries);
@@ -73,19 +75,21 @@ impl Store {
     }
 
     /// All of a kind. Answers what was wrong.
-    fn hear_kind(&self, kind: Kind, entries: &[Entry], now: Duration) -> Vec<(Key, RecordError)> {
+    async fn hear_kind(&self, kind: Kind, entries: &[Entry], now: Duration) -> Vec<(Key, RecordError)> {
         let of_kind: Vec<&Entry> = entries.iter().filter(|entry| entry.key.kind == kind).collect();
-        let parts = of_kind.chunks(AT_ONCE_MAX).filter_map(|part| {
+        let mut wrong = Vec::new();
+        for part in of_kind.chunks(AT_ONCE_MAX) {
             self.with_shared(|state, replica| {
                 let hear = |entry: &&Entry| Some((entry.key.clone(), state.hear(replica, entry, now).err()?));
-                part.iter().filter_map(hear).collect::<Vec<_>>()
-            })
-        });
-        parts.flatten().collect()
+                wrong.extend(part.iter().filter_map(hear));
+            });
+            yield_now().await;
+        }
+        wrong
     }
 
     /// What of ours is not there as it should be.
-    fn look_at_all(&self, now: Duration) {
+    async fn look_at_all(&self, now: Duration) {
         let streams = self.with_shared(|state, replica| {
             let keys = state.streams.iter().map(|stream| stream.key.clone()).collect::<Vec<_>>();
             replica.dirty.extend(other_keys(replica, state));
@@ -97,6 +101,7 @@ impl Store {
                     part.iter().filter(|key| state.differing_stream(replica, key, now).is_some()).collect();
                 replica.dirty.extend(differing.into_iter().map(|key| stream_key(key)));
             });
+            yield_now().await;
         }
     }
 

@@ -27,7 +27,7 @@ pub use view::{PeerView, ShelfView};
 
 use super::{State, Store};
 use crate::cluster::record::{PeerRecord, Record, RecordError};
-use crate::cluster::{Entry, Key, Kind, News, Put, Shelf, ShelfError, Version};
+use crate::cluster::{Entry, Key, Kind, Put, Shelf, ShelfError, Version};
 use crate::registry::{RegisterError, Registered, Registry};
 use balancer_common::abi::Reason;
 use std::sync::{Arc, OnceLock};
@@ -165,7 +165,7 @@ impl Store {
             replica.is_introduced |= wanted.key.kind == Kind::Peer && wanted.key.name == replica.id;
         }
         let value = wanted.value.map(Arc::from);
-        self.hear(&News::Changed(Entry { key: wanted.key, version, value }), now);
+        _ = self.hear_entry(&Entry { key: wanted.key, version, value }, now);
     }
 }
 

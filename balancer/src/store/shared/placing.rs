@@ -6,7 +6,7 @@ use super::origins::origin_key;
 use super::streams::{new_record, seen_version, stream_key};
 use super::{ATTEMPTS, Wanted};
 use crate::cluster::record::{Record, StreamRecord};
-use crate::cluster::{Entry, Key, News, Put};
+use crate::cluster::{Entry, Key, Put};
 use crate::flow::Role;
 use crate::placement::{PlaceError, PlaceRequest, Placement};
 use crate::registry::{LINGER, Mapping, VIEWER_LEASE};
@@ -79,7 +79,7 @@ impl Store {
             match share.shelf.put(&wanted.key, wanted.value.as_deref(), &wanted.seen).await {
                 Ok(Put::Done(version)) => {
                     let value = wanted.value.map(Arc::from);
-                    self.hear(&News::Changed(Entry { key: wanted.key, version, value }), now);
+                    _ = self.hear_entry(&Entry { key: wanted.key, version, value }, now);
                     drop(proposing);
                     match choice {
                         Choice::Replaces => tokio::time::sleep(GIVES_WAY_WITHIN).await,

@@ -132,7 +132,7 @@ impl Store {
             // Records are read by the common clock.
             self.read_clock(clock).await;
         }
-        self.hear(news, clock.now());
+        self.hear(news, clock.now()).await;
     }
 
     async fn read_clock(&self, clock: Clock) {

@@ -9,6 +9,7 @@ mod troubles;
 use super::super::{Store, StoreSettings};
 use super::sync::Batch;
 use super::*;
+use crate::cluster::News;
 use crate::cluster::fake::Fake;
 use crate::cluster::record::{FORMAT, Unknown};
 use crate::config::Policy;
@@ -70,7 +71,7 @@ impl Balancer {
         loop {
             let mut quiet = true;
             while let Ok(news) = self.news.try_recv() {
-                self.store.hear(&news, now);
+                self.store.hear(&news, now).await;
                 quiet = false;
             }
             while self.store.shelf_is_up() == Some(true) && self.store.write_batch(now).await == Batch::More {}
@@ -391,7 +392,7 @@ async fn others_loads_count_where_the_least_loaded_is_chosen() {
         a.store.flow_opened(busy.ticket(Role::Play, Protocol::Rtmp));
     }
     let loads = a.store.loads_text().unwrap();
-    b.store.hear(&News::Told(loads.as_str().into()), s(2));
+    b.store.hear(&News::Told(loads.as_str().into()), s(2)).await;
     for n in 0..8 {
         assert_ne!(b.place(&format!("n{n}"), Role::Publish, s(2)).await.unwrap().origin_id, busy.origin_id);
     }

@@ -21,6 +21,31 @@ async fn a_newcomer_knows_everything_and_writes_nothing_of_it() {
 }
 
 #[tokio::test]
+async fn others_get_on_while_everything_is_heard() {
+    let fake = Fake::new();
+    let (mut a, mut b) = world(&fake).await;
+    for number in 0..2 * AT_ONCE_MAX {
+        a.publish(&format!("s{number}"), s(1)).await;
+    }
+    both(&mut a, &mut b, s(1)).await;
+    let newcomer = Balancer::new(&fake, 3, Default::default());
+    let (whole, mut known) = (News::Whole(fake.records()), Vec::new());
+    let others = async {
+        loop {
+            known.push(newcomer.store.stream_count());
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = newcomer.store.hear(&whole, s(2)) => {}
+        () = others => {}
+    }
+    known.dedup();
+    assert_eq!(known, [0, AT_ONCE_MAX, 2 * AT_ONCE_MAX]);
+}
+
+#[tokio::test]
 async fn a_place_that_is_being_written_is_not_written_twice() {
     let fake = Fake::new();
     let (a, _b) = world(&fake).await;
@@ -108,7 +133,7 @@ impl Balancer {
     async fn settled_news(&mut self, now: Duration) -> Vec<String> {
         let mut keys = Vec::new();
         while let Ok(news) = self.news.try_recv() {
-            self.store.hear(&news, now);
+            self.store.hear(&news, now).await;
             if let News::Changed(entry) = news {
                 keys.push(entry.key.to_string());
             }
