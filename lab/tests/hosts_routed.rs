@@ -6,14 +6,18 @@ use balancer_lab::balancer::API_PORT;
 use balancer_lab::bird::{Announced, Bird, Speaker};
 use balancer_lab::data_centre::Family;
 use balancer_lab::hosts::{Hosts, HostsPlot};
+use balancer_lab::origin::srt::{SRT_PORT, SrtPeer};
 use balancer_lab::process::Process;
 use balancer_lab::requirements::{Need, met};
+use balancer_lab::scene::Plot;
 use balancer_lab::wait::wait_until;
 use hosts_scene::{DETECTION, LATER, NEEDS, Stage, nothing_left, print_gaps};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 const ALL: [usize; 3] = [0, 1, 2];
+const SRT_IDLE: &str = "srt_idle_timeout = \"7s\"";
+const LONGER_THAN_SRT_IDLE: Duration = Duration::from_secs(10);
 
 fn the_router_changes_its_mind(family: Family) {
     if !met(NEEDS) {
@@ -57,6 +61,39 @@ fn every_packet_may_come_to_any_balancer() {
     streams.moving(&hosts, "with packets everywhere");
     streams.finish(&hosts);
     nothing_left(&hosts, &ALL);
+}
+
+/// The two halves of a flow at different balancers, which hear of each other by the store, or do not.
+#[test]
+fn srt_goes_on_at_two_balancers_also_while_the_store_hangs() {
+    if !met(&[NEEDS, &[Need::Srt]].concat()) {
+        return;
+    }
+    let plot = Plot::default().origins(2).srt().config(SRT_IDLE);
+    let mut hosts = HostsPlot::new(3, plot).routed().store().build().unwrap();
+    ALL.into_iter().for_each(|machine| hosts.wait_origins(machine).unwrap());
+    let (netns, directory) = (&hosts.scene.dc.clients[0].netns, hosts.scene.dc.directory());
+    let (vip, more) = (hosts.vip(0, SRT_PORT), ["latency=4000", "packets=40000"]);
+    let id = |mode: &str| format!("#!::r=live/t1,m={mode}");
+    let publisher = SrtPeer::publish((netns, directory), "t1", vip, &id("publish"), &more).unwrap();
+    publisher.wait_events("connected", 1, LATER).unwrap();
+    let player = SrtPeer::play((netns, directory), "t1", vip, &id("request"), &more[..1]).unwrap();
+    let goes_on = |when: &str| {
+        let packets = player.events().iter().rev().find_map(|e| e["packets"].as_u64()).unwrap_or(0);
+        assert_eq!(player.wait_packets(packets + 1000, LATER).unwrap(), 0, "{when}: {}", player.process().tail());
+        assert!(publisher.events_of("ended").is_empty(), "{when}: {}", publisher.process().tail());
+    };
+    goes_on("at first");
+    wait_until("both flows in the store", LATER, || hosts.store.as_ref().unwrap().flows().unwrap() == 2).unwrap();
+    hosts.route_vip(&[1]).unwrap();
+    ALL.into_iter().for_each(|home| hosts.route_source(home, &[2]).unwrap());
+    goes_on("with its halves at two balancers");
+    hosts.store.as_mut().unwrap().server().unwrap().freeze(true).unwrap();
+    // Their owner hears nothing of either half.
+    std::thread::sleep(LONGER_THAN_SRT_IDLE);
+    goes_on("with a store that hangs");
+    hosts.store.as_mut().unwrap().server().unwrap().freeze(false).unwrap();
+    goes_on("with a store again");
 }
 
 #[test]

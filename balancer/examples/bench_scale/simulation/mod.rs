@@ -2,7 +2,7 @@
 
 mod flows;
 mod meter;
-mod moment;
-mod node;
+pub mod moment;
+pub mod node;
 pub mod streams;
 pub mod takeover;

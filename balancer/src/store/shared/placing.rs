@@ -67,7 +67,7 @@ impl Store {
                 }
                 Step::Settled(result) => return result,
                 Step::Tell(mapping, origin) => {
-                    self.change(|state| state.streams.take_back(request.key, mapping, now));
+                    self.change(|state| state.take_back(request, Choice::Home(mapping), now));
                     if self.write_now(origin, now).await {
                         continue;
                     }
