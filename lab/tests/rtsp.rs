@@ -20,7 +20,7 @@ const NEEDS: &[Need] = &[Need::Network, Need::Balancer];
 const REAL: &[Need] = &[Need::Network, Need::Balancer, Need::Media, Need::Rtsp];
 const BEAT: Duration = Duration::from_secs(1);
 /// What the balancer gives out by default.
-const SOURCE_PORTS: RangeInclusive<u16> = 20_000..=29_999;
+const SOURCE_PORTS: RangeInclusive<u16> = 20_000..=32_767;
 /// For slow machines: hundreds of packets at 200 a second.
 const WITHIN: Duration = Duration::from_secs(40);
 
