@@ -17,8 +17,13 @@ pub const QUARANTINE: Duration = Duration::from_secs(60);
 /// another.
 pub struct PortPool {
     range: RangeInclusive<u16>,
-    begins_after: u16,
-    pools: Mutex<HashMap<(IpAddr, SocketAddr), Pool>>,
+    pools: Mutex<Pools>,
+}
+
+struct Pools {
+    /// Where the first search of each begins.
+    begin_after: u16,
+    all: HashMap<(IpAddr, SocketAddr), Pool>,
 }
 
 struct Pool {
@@ -40,14 +45,14 @@ impl PortPool {
     pub fn new(range: RangeInclusive<u16>) -> Arc<Self> {
         // Not where an earlier process began: other balancers may carry its flows.
         let size = u64::from(range.end().saturating_sub(*range.start())) + 1;
-        let begins_after = *range.start() + (RandomState::new().build_hasher().finish() % size) as u16;
-        Arc::new(Self { range, begins_after, pools: Mutex::new(HashMap::new()) })
+        let begin_after = *range.start() + (RandomState::new().build_hasher().finish() % size) as u16;
+        Arc::new(Self { range, pools: Mutex::new(Pools { begin_after, all: HashMap::new() }) })
     }
 
     /// A free port on `own` towards `origin`; `None` when all are used or rest.
     pub fn take(self: &Arc<Self>, own: IpAddr, origin: SocketAddr, now: Instant) -> Option<PortLease> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry((own, origin)).or_insert_with(|| Pool::after(self.begins_after));
+        let pool = pools.of(own, origin);
         pool.awake(now);
         let port = pool.find(&self.range, |pool, port| pool.is_free(port))?;
         Some(self.lease(pool, own, origin, port, true))
@@ -67,7 +72,7 @@ impl PortPool {
     pub fn take_pair(self: &Arc<Self>, own: IpAddr, now: Instant) -> Option<[PortLease; 2]> {
         let anybody = SocketAddr::new(own, 0);
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry((own, anybody)).or_insert_with(|| Pool::after(self.begins_after));
+        let pool = pools.of(own, anybody);
         pool.awake(now);
         let last = *self.range.end();
         let both = |pool: &Pool, port: u16| {
@@ -86,7 +91,7 @@ impl PortPool {
     /// Marks a port that a flow of an earlier process uses.
     pub fn adopt(self: &Arc<Self>, source: SocketAddr, origin: SocketAddr) -> PortLease {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.entry((source.ip(), origin)).or_insert_with(|| Pool::after(self.begins_after)).used.insert(source.port());
+        pools.of(source.ip(), origin).used.insert(source.port());
         PortLease { used: true, pool: self.clone(), source, origin }
     }
 
@@ -94,7 +99,7 @@ impl PortPool {
     /// rests may be this very flow's, which comes back. Rests only after [`PortLease::use_up`].
     pub fn claim(self: &Arc<Self>, source: SocketAddr, origin: SocketAddr) -> Option<PortLease> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry((source.ip(), origin)).or_insert_with(|| Pool::after(self.begins_after));
+        let pool = pools.of(source.ip(), origin);
         let rested = pool.resting.iter().position(|(_, port)| *port == source.port());
         if let Some(at) = rested {
             pool.resting.remove(at);
@@ -104,11 +109,14 @@ impl PortPool {
     }
 }
 
-impl Pool {
-    fn after(last: u16) -> Self {
-        Self { used: HashSet::new(), resting: VecDeque::new(), last }
+impl Pools {
+    fn of(&mut self, own: IpAddr, origin: SocketAddr) -> &mut Pool {
+        let last = self.begin_after;
+        self.all.entry((own, origin)).or_insert_with(|| Pool { used: HashSet::new(), resting: VecDeque::new(), last })
     }
+}
 
+impl Pool {
     /// Ports that have rested for long enough are free again.
     fn awake(&mut self, now: Instant) {
         while self.resting.front().is_some_and(|(until, _)| *until <= now) {
@@ -145,7 +153,7 @@ impl PortLease {
 impl Drop for PortLease {
     fn drop(&mut self) {
         let mut pools = self.pool.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        let pool = pools.entry((self.source.ip(), self.origin)).or_insert_with(|| Pool::after(self.pool.begins_after));
+        let pool = pools.of(self.source.ip(), self.origin);
         if self.used {
             pool.resting.push_back((Instant::now() + QUARANTINE, self.source.port()));
         } else {

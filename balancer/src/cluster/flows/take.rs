@@ -179,6 +179,7 @@ impl Flows {
 
     /// What an earlier process has left under our name and another kernel has lost, unless somebody has taken it.
     pub(super) async fn take_own(&self) -> Result<Taken, ShelfError> {
+        let _turn = self.taking.lock().await;
         let others = self.peers().ids();
         let (mut taken, mut page) = (Taken::default(), Some(0));
         let mut survey = Survey::default();
